@@ -1,0 +1,84 @@
+"""Data sets: RecBole's, with modalities, checked before RecBole's own code meets what it cannot handle."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from recbole_mm.config import Config
+from recbole_mm.data import imdb
+from recbole_mm.data.dataset import MultimodalMixin, multimodal
+from recbole_mm.errors import DataError, nearest
+from recbole_mm.resources import shipped
+
+__all__ = ["MultimodalMixin", "create_dataset", "dataset_class", "prepare_files", "split"]
+
+_IN_RECBOLE = "ml-100k"  # read from RecBole's wheel, whatever data_path is
+
+
+def known_datasets(data_path: Path) -> list[str]:
+    """Names that can be run: folders with a ``.inter`` file of their name, what we build, what RecBole ships."""
+    local = [f.parent.name for f in data_path.glob("*/*.inter") if f.name.split(".")[0] == f.parent.name]
+    return sorted({*local, *(f.stem for f in shipped("properties/dataset").glob("*.yaml")), _IN_RECBOLE})
+
+
+def prepare_files(dataset: str, data_path: Path) -> None:
+    """Build what we can build, and refuse a name that RecBole could not load.
+
+    Raises:
+        DataError: there is no such data set.
+    """
+    folder = data_path / dataset
+    if dataset == imdb.NAME:
+        imdb.build(folder)
+    elif dataset != _IN_RECBOLE and not any(folder.glob(f"{dataset}*.inter")):
+        names = known_datasets(data_path)
+        raise DataError(
+            f"data set '{dataset}': no {folder / (dataset + '.inter')}{nearest(dataset, names)} "
+            f"(known here: {', '.join(names)}; other places by --data_path)"
+        )
+
+
+def dataset_class(config: Config) -> type:
+    """The data set class that RecBole would choose for the model, with modalities."""
+    module = importlib.import_module("recbole.data.dataset")
+    kind = str(config["MODEL_TYPE"]).rsplit(".", 1)[-1]
+    by_type = {"SEQUENTIAL": "SequentialDataset", "KNOWLEDGE": "KnowledgeBasedDataset"}
+    base = getattr(module, f"{config['model']}Dataset", None) or getattr(module, by_type.get(kind, "Dataset"))
+    return multimodal(base)
+
+
+def create_dataset(config: Config) -> Any:
+    """Load, filter and index the interactions, and join the features.
+
+    Raises:
+        DataError: the atomic files cannot be used, or nothing is left after filtering.
+        FeatureError: a modality cannot be used.
+    """
+    try:
+        dataset = dataset_class(config)(config)
+    except (ValueError, KeyError, UnicodeDecodeError, OSError, ZeroDivisionError) as error:
+        raise DataError(f"data set '{config['dataset']}' in {config['data_path']}: {error}") from error
+    if len(dataset.inter_feat) == 0:
+        raise DataError(
+            f"data set '{config['dataset']}': no interactions, or none left after filtering; expected rows in the "
+            ".inter file: check user_inter_num_interval, item_inter_num_interval and val_interval"
+        )
+    return dataset
+
+
+def split(config: Config, dataset: Any) -> tuple[Any, Any, Any]:
+    """RecBole's train, validation and test loaders.
+
+    Raises:
+        DataError: a part of the split is empty, or the split's arguments do not fit the data.
+    """
+    from recbole.data import data_preparation
+
+    try:
+        train, valid, test = data_preparation(config, dataset)
+    except (ValueError, KeyError, IndexError, TypeError, AssertionError, NotImplementedError) as error:
+        raise DataError(
+            f"data set '{config['dataset']}' ({len(dataset.inter_feat)} interactions) cannot be split by "
+            f"eval_args={config['eval_args']}: {error or type(error).__name__}"
+        ) from error
+    return train, valid, test

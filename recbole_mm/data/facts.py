@@ -1,0 +1,68 @@
+"""Modalities from RecBole's own item fields: categories as multi-hot vectors, a number as overlapping bumps."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_mm.errors import ConfigError, nearest
+from recbole_mm.features import Features
+from recbole_mm.modality import ModalitySpec
+
+
+def read_fact(item_file: Path, item_field: str, spec: ModalitySpec, config: Any) -> Features:
+    """Encode one column of an atomic ``.item`` file; an item whose cell is empty or unreadable gets no vector.
+
+    Raises:
+        ConfigError: the file or the column is missing.
+    """
+    if not item_file.is_file():
+        raise ConfigError(f"{item_file}: no such file; a modality with 'field: {spec.field}' needs the items' facts")
+    table = pd.read_csv(
+        item_file,
+        sep=config["field_separator"],
+        dtype=str,
+        keep_default_na=False,
+        encoding=config["encoding"],
+    )
+    table.columns = [str(c).split(":")[0] for c in table.columns]
+    for column in (item_field, spec.field):
+        if column not in table.columns:
+            have = list(map(str, table.columns))
+            raise ConfigError(
+                f"{item_file}: no column '{column}' (columns: {', '.join(have)}){nearest(str(column), have)}"
+            )
+    table = table.drop_duplicates(item_field)  # RecBole keeps the first row of an item, too
+    tokens, cells = table[item_field].tolist(), table[spec.field].tolist()
+    encode = _multi_hot if spec.encoding == "multi_hot" else _bumps
+    vectors, has, how = encode(cells, spec, config["seq_separator"])
+    provenance = {"encoder": how, "source": f"{item_file.name}, column {spec.field}"}
+    kept = tuple(t for t, h in zip(tokens, has, strict=True) if h)
+    return Features(vectors[has], kept, provenance, f"{item_file}:{spec.field}")
+
+
+def _multi_hot(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[np.ndarray, np.ndarray, str]:
+    words = [set(cell.split(separator)) - {""} for cell in cells]
+    names = sorted(set().union(*words))
+    if not names:
+        raise ConfigError(f"field '{spec.field}' is empty for every item; expected words")
+    vectors = np.array([[n in w for n in names] for w in words], dtype=np.float32)
+    return vectors, vectors.any(axis=1), f"multi-hot over {len(names)} values"
+
+
+def _bumps(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """exp(-((x - c) / w)^2) for centres c at distance w."""
+    del separator
+    values = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy(dtype=float)
+    has = np.isfinite(values)
+    if not has.any():
+        raise ConfigError(f"field '{spec.field}' is a number for no item; bumps need numbers")
+    first, last = spec.bump_range or (float(values[has].min()), float(values[has].max()))
+    centres = np.arange(first, last + spec.bump_width / 2, spec.bump_width)
+    vectors = np.exp(-(((np.nan_to_num(values)[:, None] - centres) / spec.bump_width) ** 2)).astype(np.float32)
+    return (
+        vectors,
+        has,
+        f"{len(centres)} bumps of width {spec.bump_width:g} from {first:g} to {centres[-1]:g}",
+    )
