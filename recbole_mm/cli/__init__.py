@@ -1,0 +1,108 @@
+"""The command line: ``train`` (also without the word), ``compare``, ``features``. Heavy imports wait until needed."""
+
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from recbole_mm.errors import CheckpointError, ConfigError, RecBoleMMError, nearest
+
+INTERRUPTED = 130  # the shell's status for Ctrl-C
+
+
+class _Commands(click.Group):
+    """``train`` is meant when the first word is an option, as RecBole's users write it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and args[0] not in own and args[0] != "--debug":
+            args = ["train", *args]
+        elif args[:1] == ["--debug"] and len(args) > 1 and args[1].startswith("-"):
+            args = ["--debug", "train", *args[1:]]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            raise ConfigError(
+                f"unknown command '{args[0]}'{nearest(args[0], self.commands)}; expected {', '.join(self.commands)}, "
+                "or --model=NAME --dataset=NAME"
+            )
+        return super().resolve_command(ctx, args)
+
+
+def parameters(extra: list[str], known: set[str]) -> dict[str, str]:
+    """``--key=value`` words that click left over, as parameters of the run.
+
+    Raises:
+        ConfigError: a word of another form, or a key given twice with different values.
+    """
+    found: dict[str, str] = {}
+    for word in extra:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not equals or not key:
+            hint = nearest(key, known) if word.startswith("--") else ""
+            raise ConfigError(f"cannot read '{word}'{hint}; parameters are written --key=value")
+        if found.get(key, value) != value:
+            raise ConfigError(f"parameter '{key}' is given twice: '{found[key]}' and '{value}'")
+        found[key] = value
+    return found
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Without a command, options mean 'train': recbole-mm --model=MMFusion --dataset=imdb",
+)
+@click.version_option(package_name="recbole-mm")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Multimodal recommendation for RecBole: train a model, compare models, register features."""
+
+
+def _register() -> None:
+    from recbole_mm.cli.compare import compare
+    from recbole_mm.cli.features import features
+    from recbole_mm.cli.train import train
+
+    for command in (train, compare, features):
+        cli.add_command(command)
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 well, 1 a clear error, 2 wrong usage, 130 interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    if debug:
+        args.remove("--debug")
+    if not args:
+        args = ["--help"]
+    _register()
+    try:
+        cli.main(args, prog_name="recbole-mm", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2, debug)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _fail("interrupted", INTERRUPTED, debug)
+    except RecBoleMMError as error:
+        _fail(str(error), 1, debug)
+    except BrokenPipeError:
+        sys.exit(1)
+    except MemoryError as error:
+        _fail(f"out of memory ({error}); try a smaller train_batch_size or eval_batch_size", 1, debug)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, debug)
+    sys.exit(0)
+
+
+def _fail(message: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+__all__ = ["CheckpointError", "cli", "main", "parameters"]

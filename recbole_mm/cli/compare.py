@@ -1,0 +1,8 @@
+"""``recbole-mm compare``."""
+
+import click
+
+
+@click.command()
+def compare() -> None:
+    """Compare models."""

@@ -1,0 +1,1 @@
+"""General recommenders: one model, one file, one YAML."""

@@ -1,0 +1,44 @@
+"""Curves of a run as a picture."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_mm.files import replacing
+
+
+def plot_curves(path: Path, history: Sequence[Any], *, title: str, valid_metric: str) -> None:
+    """Loss and validation metric by epoch, as a PNG; ``history`` holds the trainer's epoch records."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [record.epoch + 1 for record in history]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    style = {"marker": "o", "markersize": 3} if len(epochs) < 40 else {}
+    left.plot(epochs, [r.loss for r in history], color="#1f6f8b", **style)
+    left.set(title="training loss", xlabel="epoch")
+    scored = [(r.epoch + 1, r.valid_score) for r in history if r.valid_score is not None]
+    if scored:
+        right.plot(*zip(*scored, strict=True), color="#c4572e", **style)
+        best = max(scored, key=lambda point: point[1] if math.isfinite(point[1]) else -math.inf)
+        right.annotate(
+            f"{best[1]:.4f} in epoch {best[0]}",
+            best,
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+        )
+        right.margins(y=0.15)
+    right.set(title=f"validation {valid_metric}", xlabel="epoch")
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    plt.close(figure)
