@@ -1,5 +1,6 @@
-"""What RecBole 1.2.1 needs on today's torch, scipy and torchvision. Each shim names its reason and does nothing
-where it is not needed.
+"""What RecBole 1.2.1 needs on today's torch, scipy and torchvision.
+
+Each shim names its reason and does nothing where it is not needed.
 
 Not shimmed on purpose: ``torch.load`` of torch >= 2.6 refuses RecBole's pickled checkpoints. Ours are not pickled
 (docs/adr/0003-checkpoints.md), and ours are the only ones that are read.
@@ -49,11 +50,13 @@ def restore_dok_update() -> None:
 
 
 def ensure_torchvision() -> None:
-    """A torchvision built for CUDA does not import beside a CPU-only torch: its C library is not loaded, and the
+    """Make torchvision, and with it transformers' ``BertModel``, import beside a torch of another build.
+
+    A torchvision built for CUDA does not import beside a CPU-only torch: its C library is not loaded, and the
     operators ``torchvision::nms`` and ``qnms`` that its Python code registers fake kernels for are undefined.
 
-    Declaring their schemas makes it, and with it transformers' ``BertModel``, import; only detection models would
-    call them. Tried only after a plain import has failed for that reason.
+    Declaring their schemas is enough; only detection models would call them. Tried only after a plain import has
+    failed for that reason.
     """
     try:
         import torchvision  # noqa: F401

@@ -195,7 +195,8 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
     if 8 + length + end != size:
         raise FeatureError(
-            f"{path}: {size} bytes, but its header announces {8 + length + end}; it is truncated: copy or extract it again"
+            f"{path}: {size} bytes, but its header announces {8 + length + end}; "
+            "it is truncated: copy or extract it again"
         )
     return header, 8 + length
 

@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-_PLAIN_WIDTH = 120  # of tables that go to a file
+_PLAIN_WIDTH = 150  # of tables that go to a file
 
 
 class ConsoleReporter:
@@ -104,3 +104,21 @@ def print_result(result: Mapping[str, Any], console: Console | None = None) -> N
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     console.print(f"written to {result['run_dir']}", highlight=False, soft_wrap=True)
+
+
+def print_comparison(comparison: Any, console: Console | None = None) -> None:
+    """The table of a comparison, what its numbers are, and where it is."""
+    from recbole_mm.comparison import BASENAME, describe, table
+
+    console = console or make_console()
+    header, rows = table(comparison)
+    shown = Table(title=f"test on {comparison.dataset}", title_justify="left", title_style="bold")
+    for name in header:
+        shown.add_column(name, justify="left" if name == "model" else "right")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    console.print(describe(comparison), highlight=False)
+    console.print(
+        f"written to {comparison.directory}/{BASENAME}.md, .csv, .json, .png", highlight=False, soft_wrap=True
+    )

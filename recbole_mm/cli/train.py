@@ -7,14 +7,14 @@ import click
 
 from recbole_mm.errors import CheckpointError, ConfigError
 
-_PASS_THROUGH = {
+PASS_THROUGH = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
     "help_option_names": ["-h", "--help"],
 }
 
 
-@click.command(context_settings=_PASS_THROUGH)
+@click.command(context_settings=PASS_THROUGH)
 @click.option("--model", help="MMFusion, VBPR, any model of RecBole, or package.module:Class.")
 @click.option("--dataset", help="imdb (built on first use), ml-100k, or a folder of atomic files under data_path.")
 @click.option("--config_files", default="", help="YAML property files, separated by spaces; later ones win.")

@@ -100,8 +100,10 @@ class MultimodalMixin:
         return self._matrices[field]
 
     def _declare_field(self, name: str) -> None:
-        """A float_seq field in RecBole's sense; each position has its own embedding, or only the vector's mean
-        would reach a context-aware model (RecBole gives all positions one embedding unless they are discretised).
+        """Declare a float_seq field in RecBole's sense, with an embedding of its own for each position.
+
+        RecBole gives all positions one embedding unless they are discretised: of a vector, only its mean would reach
+        a context-aware model.
         """
         width = self.modality(name).width
         self.set_field_property(name, FeatureType.FLOAT_SEQ, FeatureSource.ITEM, width)  # type: ignore[attr-defined]

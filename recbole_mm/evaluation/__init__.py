@@ -1,0 +1,1 @@
+"""What comparisons rest on: intervals, paired tests, protocols."""
