@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_mm import compat
-from recbole_mm.data.facts import read_fact
+from recbole_mm.data.facts import read_fact, read_item_column
 from recbole_mm.errors import FeatureError, nearest
 from recbole_mm.feature_formats import read_features
 from recbole_mm.features import AlignedFeatures, Features, align
@@ -36,8 +36,9 @@ class MultimodalMixin:
         super()._load_data(token, dataset_path)  # type: ignore[misc]
         # before filtering: a feature of an item that a k-core filter drops is no mistake
         tokens = set(self.inter_feat[self.iid_field].dropna())  # type: ignore[attr-defined]
-        if self.item_feat is not None:  # type: ignore[attr-defined]
-            tokens |= set(self.item_feat[self.iid_field].dropna())  # type: ignore[attr-defined]
+        item_file = Path(dataset_path) / f"{token}.item"
+        if item_file.is_file():
+            tokens |= set(read_item_column(item_file, self.iid_field, self.config))  # type: ignore[attr-defined]
         self._catalogue: set[str] = tokens
 
     def _data_processing(self) -> None:

@@ -19,20 +19,9 @@ def read_fact(item_file: Path, item_field: str, spec: ModalitySpec, config: Any)
     """
     if not item_file.is_file():
         raise ConfigError(f"{item_file}: no such file; a modality with 'field: {spec.field}' needs the items' facts")
-    table = pd.read_csv(
-        item_file,
-        sep=config["field_separator"],
-        dtype=str,
-        keep_default_na=False,
-        encoding=config["encoding"],
-    )
-    table.columns = [str(c).split(":")[0] for c in table.columns]
+    table = _read_items(item_file, config)
     for column in (item_field, spec.field):
-        if column not in table.columns:
-            have = list(map(str, table.columns))
-            raise ConfigError(
-                f"{item_file}: no column '{column}' (columns: {', '.join(have)}){nearest(str(column), have)}"
-            )
+        _check_column(table, str(column), item_file)
     table = table.drop_duplicates(item_field)  # RecBole keeps the first row of an item, too
     tokens, cells = table[item_field].tolist(), table[spec.field].tolist()
     encode = _multi_hot if spec.encoding == "multi_hot" else _bumps
@@ -40,6 +29,31 @@ def read_fact(item_file: Path, item_field: str, spec: ModalitySpec, config: Any)
     provenance = {"encoder": how, "source": f"{item_file.name}, column {spec.field}"}
     kept = tuple(t for t, h in zip(tokens, has, strict=True) if h)
     return Features(vectors[has], kept, provenance, f"{item_file}:{spec.field}")
+
+
+def read_item_column(item_file: Path, column: str, config: Any) -> list[str]:
+    """One column of an atomic ``.item`` file as text.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    table = _read_items(item_file, config)
+    _check_column(table, column, item_file)
+    return [str(cell) for cell in table[column]]
+
+
+def _read_items(item_file: Path, config: Any) -> pd.DataFrame:
+    table = pd.read_csv(
+        item_file, sep=config["field_separator"], dtype=str, keep_default_na=False, encoding=config["encoding"]
+    )
+    table.columns = pd.Index([str(c).split(":")[0] for c in table.columns])
+    return table
+
+
+def _check_column(table: pd.DataFrame, column: str, item_file: Path) -> None:
+    if column not in table.columns:
+        have = list(map(str, table.columns))
+        raise ConfigError(f"{item_file}: no column '{column}' (columns: {', '.join(have)}){nearest(column, have)}")
 
 
 def _multi_hot(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[np.ndarray, np.ndarray, str]:

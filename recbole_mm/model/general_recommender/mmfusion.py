@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from recbole_mm.config import Config, ModelConfig
 from recbole_mm.errors import FeatureError
 from recbole_mm.model import losses
+from recbole_mm.model.closed_form import ClosedForm, history_weights
 from recbole_mm.model.fusion import Fusion, FusionName, ModalityBank
 from recbole_mm.model.history import AttentionPooling, Histories, UserHistory, histories_of
+from recbole_mm.model.item_item import ColdSetting, WarmSetting
 from recbole_mm.model.matching import Matching, MatchingName
 
 Probability = Field(ge=0.0, lt=1.0)
@@ -40,6 +42,17 @@ class MMFusionConfig(ModelConfig):
     history_dropout: float = Probability  # share of a history that is hidden in a training step
     dropout: float = Probability  # of projected modalities
     reg_weight: NonNegativeFloat  # L2 on the user and item vectors of the batch
+    item_item_weight: NonNegativeFloat  # of the closed-form part in the score; 0: without it
+    rating_power: NonNegativeFloat  # history weights (rating / mean rating)^power; 0: all alike
+    warm_reg: PositiveFloat  # the next five: see model/item_item.py
+    warm_popularity_reg: NonNegativeFloat
+    warm_user_power: NonNegativeFloat
+    warm_popularity_power: NonNegativeFloat
+    warm_content: dict[str, NonNegativeFloat]  # weight of each modality's Gram matrix; default: of those not named
+    cold_reg: PositiveFloat  # the next four: see model/item_item.py
+    cold_smoothing: float = Field(ge=0.0, le=1.0)
+    cold_rank: NonNegativeInt
+    cold_kernel: dict[str, NonNegativeFloat]  # weight of each modality's distance; default: of those not named
 
     @model_validator(mode="after")
     def _heads(self) -> "MMFusionConfig":
@@ -101,7 +114,19 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
             nn.init.normal_(self.item_ids.weight, std=0.1 * size**-0.5)
         if hp.engine != "collaborative":
             self.pool = AttentionPooling(size, hp.n_heads)
+        self.closed_form = self._closed_form(config, dataset) if hp.item_item_weight > 0 else None
         self._cached: tuple[Tensor, Tensor] | None = None
+
+    def _closed_form(self, config: Config, dataset: Any) -> ClosedForm:
+        hp = self.hp
+        return ClosedForm(
+            self.bank,
+            history_weights(dataset, config["RATING_FIELD"], hp.rating_power),
+            warm=WarmSetting(hp.warm_reg, hp.warm_popularity_reg, hp.warm_user_power, hp.warm_popularity_power),
+            warm_content=hp.warm_content,
+            cold=ColdSetting(hp.cold_reg, hp.cold_smoothing, hp.cold_rank),
+            cold_kernel=hp.cold_kernel,
+        )
 
     # -- items and users --------------------------------------------------------------------------------------
 
@@ -195,13 +220,19 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
         items, bias = self._table()
         vectors = self.user_vectors(users, items, self.history.of(users))
         item = interaction[self.ITEM_ID]
-        return self.match.pairs(vectors[row], items[item]) + bias[item]
+        scores = self.match.pairs(vectors[row], items[item]) + bias[item]
+        if self.closed_form is not None:
+            scores = scores + self.hp.item_item_weight * self.closed_form(users)[row, item]
+        return scores
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score of every item, [B, I]."""
         users = interaction[self.USER_ID]
         items, bias = self._table()
-        return self.match.all(self.user_vectors(users, items, self.history.of(users)), items) + bias
+        scores = self.match.all(self.user_vectors(users, items, self.history.of(users)), items) + bias
+        if self.closed_form is not None:
+            scores = scores + self.hp.item_item_weight * self.closed_form(users)
+        return scores
 
     def score_histories(self, watched: list[Tensor]) -> Tensor:
         """Scores [U, I] for people who were never trained on, each given as the item ids that they watched.
@@ -212,4 +243,7 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
         if self.hp.engine == "collaborative":
             raise FeatureError("engine 'collaborative' cannot score a new user; train with engine content or hybrid")
         items, bias = self._table()
-        return self.match.all(self.pool(items, histories_of(watched)), items) + bias
+        scores = self.match.all(self.pool(items, histories_of(watched)), items) + bias
+        if self.closed_form is not None:
+            scores = scores + self.hp.item_item_weight * self.closed_form.of_histories(watched)
+        return scores
