@@ -142,7 +142,7 @@ def _check_split(runs: Mapping[str, Path], seed: int) -> None:
 def summarise(
     results: Mapping[str, Mapping[int, Path]], dataset: str, metric: str | None, directory: Path
 ) -> Comparison:
-    """Intervals and paired tests over users; a user's value is the mean over the seeds in which they have test items."""
+    """Intervals and paired tests over users; a user's value is the mean over the seeds that test them."""
     seeds = tuple(next(iter(results.values())))
     loaded = {model: [read_result(path) for path in runs.values()] for model, runs in results.items()}
     users = {model: _per_user(runs.values()) for model, runs in results.items()}
@@ -173,7 +173,8 @@ def summarise(
             others[model],
             pairs[model].difference,
             corrected[model],
-            *(sum(r[key] for r in loaded[model]) / len(seeds) for key in ("train_s", "eval_s")),
+            sum(r["train_s"] for r in loaded[model]) / len(seeds),
+            sum(r["eval_s"] for r in loaded[model]) / len(seeds),
             max(r["peak_rss_mb"] for r in loaded[model]),
         )
         for model in order
@@ -223,8 +224,8 @@ def describe(comparison: Comparison) -> str:
     """One line on what the table's intervals and tests are."""
     seeds = ", ".join(map(str, comparison.seeds))
     return (
-        f"{comparison.dataset}, test, seeds {seeds}, one split a seed for all models: mean over seeds ± half of the 95 % "
-        f"t-interval over users; {comparison.metric} is tested by a paired t-test over users (each the mean of its "
+        f"{comparison.dataset}, test, seeds {seeds}, one split a seed for all models: mean over seeds ± half of the "
+        f"95 % t-interval over users; {comparison.metric} is tested by a paired t-test over users (each the mean of its "
         "seeds) against the best other model, p-values corrected by Holm; seconds are means, memory is the maximum"
     )
 

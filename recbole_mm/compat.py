@@ -65,9 +65,9 @@ def ensure_torchvision() -> None:
             raise
         import torch
 
-        fragment = torch.library.Library("torchvision", "FRAGMENT")
+        fragment = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in ("nms", "qnms"):
-            fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
         _keep_alive.append(fragment)
         for name in [m for m in sys.modules if m == "torchvision" or m.startswith("torchvision.")]:
             del sys.modules[name]  # the half-imported remains of the first try

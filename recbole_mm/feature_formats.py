@@ -8,6 +8,7 @@ import csv
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +45,14 @@ def read_features(path: Path, ids: Path | None = None) -> Features:
     return _read_recbole_text(path)
 
 
-def _load_npy(path: Path) -> NDArray[np.floating]:
+def _load_npy(path: Path) -> NDArray[Any]:
     try:
         return _as_float(np.load(path, mmap_mode="r", allow_pickle=False), path)
     except (ValueError, OSError, EOFError) as error:
         raise FeatureError(f"{path}: not a readable .npy array ({error}); expected numbers, no objects") from error
 
 
-def _as_float(array: NDArray, path: Path) -> NDArray[np.floating]:  # type: ignore[type-arg]
+def _as_float(array: NDArray[Any], path: Path) -> NDArray[Any]:
     if array.dtype in (np.float16, np.float32):
         return array
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):

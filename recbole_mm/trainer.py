@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recbole_mm import compat
 from recbole_mm.checkpoint import load_state, read_summary, save_state
@@ -63,7 +64,7 @@ def _without_tensorboard() -> Iterator[None]:
 class _PerUserEvaluator(Evaluator):  # type: ignore[misc]
     """RecBole's evaluator, keeping each user's values of the last top-k evaluation."""
 
-    per_user: dict[str, np.ndarray]
+    per_user: dict[str, NDArray[Any]]
 
     def evaluate(self, dataobject: Any) -> dict[str, float]:
         self.per_user = {}
@@ -132,11 +133,11 @@ class RunTrainerMixin:
         best_epoch = epoch - self.cur_step * self.eval_step if self._validated else epoch  # type: ignore[attr-defined]
         record = EpochRecord(
             epoch=epoch,
-            loss=float(self.train_loss_dict.get(epoch, float("nan"))),  # type: ignore[attr-defined]
+            loss=float(self.train_loss_dict.get(epoch, float("nan"))),
             train_s=self._clock["train"],
             eval_s=self._clock["eval"] if self._validated else 0.0,
             valid_score=None if valid_score is None else float(valid_score),
-            best_score=float(self.best_valid_score) if self._validated else None,  # type: ignore[attr-defined]
+            best_score=float(self.best_valid_score) if self._validated else None,
             best_epoch=best_epoch,
         )
         self.history.append(record)
@@ -149,7 +150,7 @@ class RunTrainerMixin:
         return {"state_dict": dict(self.model.state_dict()), "other_parameter": self.model.other_parameter()}  # type: ignore[attr-defined]
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **_: Any) -> None:
-        summary = {**self.identity, "epoch": epoch, "best_valid_score": _number(self.best_valid_score)}  # type: ignore[attr-defined]
+        summary = {**self.identity, "epoch": epoch, "best_valid_score": _number(self.best_valid_score)}
         save_state(self.run_dir / BEST, self._model_state(), summary)
         if verbose:
             self.logger.info("saved %s", self.run_dir / BEST)  # type: ignore[attr-defined]
@@ -162,10 +163,10 @@ class RunTrainerMixin:
             **self._model_state(),
             "optimizers": optimizers,
             "epoch": epoch,
-            "cur_step": self.cur_step,  # type: ignore[attr-defined]
-            "best_valid_score": self.best_valid_score,  # type: ignore[attr-defined]
-            "best_valid_result": dict(self.best_valid_result or {}),  # type: ignore[attr-defined]
-            "train_loss": dict(self.train_loss_dict),  # type: ignore[attr-defined]
+            "cur_step": self.cur_step,
+            "best_valid_score": self.best_valid_score,
+            "best_valid_result": dict(self.best_valid_result or {}),
+            "train_loss": dict(self.train_loss_dict),
             "history": [asdict(record) for record in self.history],
             "random": _random_state(),
             "generators": [loader.generator.get_state() for loader in self._loaders],
@@ -232,7 +233,7 @@ class RunTrainerMixin:
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)  # type: ignore[misc]
 
     @property
-    def per_user(self) -> dict[str, np.ndarray]:
+    def per_user(self) -> dict[str, NDArray[Any]]:
         """Values by user of the last top-k evaluation, each [users], in the evaluation's order of users."""
         return self.evaluator.per_user
 

@@ -54,7 +54,8 @@ class ConsoleReporter:
         self._finished = record.epoch + 1
         text = f"loss {record.loss:.4f}"
         if record.valid_score is not None:
-            text += f"  {self._metric} {record.valid_score:.4f}  best {record.best_score:.4f} (epoch {record.best_epoch + 1})"
+            text += f"  {self._metric} {record.valid_score:.4f}"
+            text += f"  best {record.best_score:.4f} (epoch {record.best_epoch + 1})"
         if self._progress is not None:
             self._progress.update(self._task, completed=self._finished, now=text)
         else:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from recbole_mm.errors import ConfigError, nearest
 from recbole_mm.features import Features
@@ -56,7 +57,7 @@ def _check_column(table: pd.DataFrame, column: str, item_file: Path) -> None:
         raise ConfigError(f"{item_file}: no column '{column}' (columns: {', '.join(have)}){nearest(column, have)}")
 
 
-def _multi_hot(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _multi_hot(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
     words = [set(cell.split(separator)) - {""} for cell in cells]
     names = sorted(set().union(*words))
     if not names:
@@ -65,7 +66,7 @@ def _multi_hot(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[np
     return vectors, vectors.any(axis=1), f"multi-hot over {len(names)} values"
 
 
-def _bumps(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _bumps(cells: list[str], spec: ModalitySpec, separator: str) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
     """exp(-((x - c) / w)^2) for centres c at distance w."""
     del separator
     values = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy(dtype=float)

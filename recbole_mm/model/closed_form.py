@@ -59,7 +59,8 @@ class ClosedForm(nn.Module):
         super().__init__()
         if histories.shape[1] > MAX_ITEMS:
             raise ConfigError(
-                f"{histories.shape[1]} items are too many for item-item weights (at most {MAX_ITEMS}); set item_item_weight: 0"
+                f"{histories.shape[1]} items are too many for item-item weights (at most {MAX_ITEMS}); "
+                "set item_item_weight: 0"
             )
         features = {name: bank.vectors(name).numpy().astype(np.float64) for name in bank.names}
         weights = warm_weights(histories, gram(features, by_modality(warm_content, bank.names)), warm)

@@ -79,19 +79,22 @@ class Fusion(nn.Module):
         has = mask.unsqueeze(-1)
         # masked here and not only upstream: whatever stands in a missing vector, it must not be heard
         tokens = self.dropout(torch.where(has, tokens, 0.0))
+        fused: Tensor
         if self.how == "concat":
-            return self.out(tokens.flatten(1))
-        if self.how == "mean":
-            return tokens.sum(1) / has.sum(1).clamp(min=1)
-        if self.how == "gated":
+            fused = self.out(tokens.flatten(1))
+        elif self.how == "mean":
+            fused = tokens.sum(1) / has.sum(1).clamp(min=1)
+        elif self.how == "gated":
             gate = self.gate(tokens).masked_fill(~has, float("-inf"))
             gate = torch.nan_to_num(torch.softmax(gate, dim=1))  # no modality at all: no gate, a zero vector
-            return (gate * tokens).sum(1)
-        return self._attend(torch.where(has, tokens + self.kind, 0.0), mask)
+            fused = (gate * tokens).sum(1)
+        else:
+            fused = self._attend(torch.where(has, tokens + self.kind, 0.0), mask)
+        return fused
 
     def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
         query = self.query.expand(len(tokens), -1, -1)
         keys = torch.cat([query, tokens], dim=1)
         absent = torch.cat([torch.zeros_like(mask[:, :1]), ~mask], dim=1)
-        fused, _ = self.attention(query, keys, keys, key_padding_mask=absent, need_weights=False)
+        fused: Tensor = self.attention(query, keys, keys, key_padding_mask=absent, need_weights=False)[0]
         return fused.squeeze(1)

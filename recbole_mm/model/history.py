@@ -79,6 +79,7 @@ class AttentionPooling(nn.Module):
         weighted = (item_vectors.view(n_items, self.n_heads, -1) * weight.unsqueeze(-1)).view(n_items, size)
         table = torch.cat([weighted, weight], dim=1)
         summed = nn.functional.embedding_bag(histories.items, table, histories.offsets, mode="sum")
-        top, bottom = summed.split([size, self.n_heads], dim=1)
+        top, bottom = torch.split(summed, [size, self.n_heads], dim=1)
         pooled = top.view(-1, self.n_heads, size // self.n_heads) / bottom.clamp(min=1e-9).unsqueeze(-1)
-        return pooled.reshape(-1, size)
+        result: Tensor = pooled.reshape(-1, size)
+        return result

@@ -38,7 +38,7 @@ class Matching(nn.Module):
             user, item = self._prepared(user, item)
             return user @ item.T
         step = max(1, _MLP_CELLS // max(1, len(item) * self.out.in_features))
-        return torch.cat([self._mlp(part.unsqueeze(1), item.unsqueeze(0)) for part in user.split(step)])
+        return torch.cat([self._mlp(part.unsqueeze(1), item.unsqueeze(0)) for part in torch.split(user, step)])
 
     def _prepared(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         if self.how == "dot":

@@ -143,10 +143,12 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
 
     def user_vectors(self, users: Tensor, items: Tensor, histories: Histories) -> Tensor:
         """User ids [U], item vectors [I, D] and the users' histories to user vectors [U, D]."""
-        if self.hp.engine == "collaborative":
-            return self.users(users)
-        pooled = self.pool(items, histories)
-        return pooled if self.hp.engine == "content" else self.users(users) + pooled
+        parts: list[Tensor] = []
+        if self.hp.engine != "content":
+            parts.append(self.users(users))
+        if self.hp.engine != "collaborative":
+            parts.append(self.pool(items, histories))
+        return sum(parts[1:], start=parts[0])
 
     # -- training ---------------------------------------------------------------------------------------------
 
