@@ -63,7 +63,7 @@ class ClosedForm(nn.Module):
                 "set item_item_weight: 0"
             )
         features = {name: bank.vectors(name).numpy().astype(np.float64) for name in bank.names}
-        weights = warm_weights(histories, gram(features, by_modality(warm_content, bank.names)), warm)
+        weights = warm_weights(histories > 0, gram(features, by_modality(warm_content, bank.names)), warm)
         if (histories.getnnz(axis=0)[1:] == 0).any():
             kernel = gaussian_kernel(features, by_modality(cold_kernel, bank.names))
             weights = weights + cold_weights(histories, kernel, cold)

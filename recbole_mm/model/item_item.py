@@ -19,8 +19,10 @@ class WarmSetting:
     """Hyper-parameters of :func:`warm_weights`."""
 
     reg: float
-    popularity_reg: float
+    reg_power: float
     user_power: float
+    similarity: float
+    content: float
     popularity_power: float
 
 
@@ -50,24 +52,41 @@ def gaussian_kernel(features: Mapping[str, Matrix], weights: Mapping[str, float]
     return np.asarray(1.0 + np.exp(2 * inner - norms[:, None] - norms[None, :]))
 
 
-def warm_weights(histories: csr_matrix, content_gram: Matrix, setting: WarmSetting) -> Matrix:
-    """EASE with side information, [I, I]; columns of items without history are zero.
+def warm_gram(interactions: csr_matrix, kernel: Matrix, setting: WarmSetting) -> Matrix:
+    """Co-occurrence of items, told by content which co-occurrences to trust, [I, I].
 
-    B = I - P / diag(P) with P = (Z' D Z + K + diag(reg + popularity_reg * diag(Z' D Z)))^-1, the columns divided by
-    popularity^popularity_power. D weighs a user by n_u^-user_power, K is the content's Gram matrix, Z the history
-    weights. Sources: EASE, Steck, WWW 2019; the extended Gram matrix, Jeunen et al., RecSys 2020; a penalty that
-    grows with popularity, as dropout's, Steck, NeurIPS 2020.
+    G = X' D X, D weighing a user by n_u^-user_power (rescaled to keep the number of interactions), becomes
+    G * M / sqrt(diag M diag M') with M = 1 + similarity K (element-wise: the co-occurrence of unlike items shrinks),
+    plus content K * s s' with s = sqrt(diag G) (content counts in proportion to the items' interactions).
+    K [I, I] is a content kernel. An extended Gram matrix: Jeunen et al., RecSys 2020; the rest is ours. Both factors
+    are positive semi-definite, so G stays so (Schur's product theorem).
     """
-    activity = np.maximum(histories.getnnz(axis=1), 1).astype(float)
-    user_weight = (activity / activity.mean()) ** -setting.user_power
-    co = np.asarray((histories.T @ diags(user_weight) @ histories).todense(), dtype=np.float64)
-    penalty = setting.reg + setting.popularity_reg * np.diag(co)
-    precision = np.linalg.inv(co + content_gram + np.diag(penalty))
+    activity = np.maximum(interactions.getnnz(axis=1), 1).astype(float)
+    user_weight = activity**-setting.user_power
+    user_weight *= interactions.nnz / max((user_weight * interactions.getnnz(axis=1)).sum(), 1e-12)
+    co = np.asarray((interactions.T @ diags(user_weight) @ interactions).todense(), dtype=np.float64)
+    trust = 1.0 + setting.similarity * kernel
+    scale = np.sqrt(np.diag(trust))
+    co *= trust / scale[:, None] / scale[None, :]
+    size = np.sqrt(np.diag(co))
+    return np.asarray(co + setting.content * kernel * size[:, None] * size[None, :])
+
+
+def warm_weights(interactions: csr_matrix, kernel: Matrix, setting: WarmSetting) -> Matrix:
+    """EASE on :func:`warm_gram`, [I, I]; columns of items without history are zero.
+
+    B = I - P / diag(P) with P = (G + reg diag((d / mean d)^reg_power))^-1, d the items' popularity; the columns are
+    divided by (d / mean d)^popularity_power. Source of EASE: Steck, WWW 2019.
+    """
+    popularity = interactions.getnnz(axis=0)
+    seen = popularity > 0
+    relative = np.maximum(popularity, 1) / max(popularity[seen].mean() if seen.any() else 1.0, 1.0)
+    gram_matrix = warm_gram(interactions, kernel, setting)
+    precision = np.linalg.inv(gram_matrix + np.diag(setting.reg * relative**setting.reg_power))
     weights = -precision / np.diag(precision)
     np.fill_diagonal(weights, 0.0)
-    popularity = histories.getnnz(axis=0)
-    weights /= np.maximum(popularity, 1) ** setting.popularity_power
-    weights[:, popularity == 0] = 0.0
+    weights /= relative**setting.popularity_power
+    weights[:, ~seen] = 0.0
     return np.asarray(weights)
 
 

@@ -44,11 +44,13 @@ class MMFusionConfig(ModelConfig):
     reg_weight: NonNegativeFloat  # L2 on the user and item vectors of the batch
     item_item_weight: NonNegativeFloat  # of the closed-form part in the score; 0: without it
     rating_power: NonNegativeFloat  # history weights (rating / mean rating)^power; 0: all alike
-    warm_reg: PositiveFloat  # the next five: see model/item_item.py
-    warm_popularity_reg: NonNegativeFloat
+    warm_reg: PositiveFloat  # the next seven: see model/item_item.py
+    warm_reg_power: NonNegativeFloat
     warm_user_power: NonNegativeFloat
+    warm_similarity: NonNegativeFloat
+    warm_content_weight: NonNegativeFloat
     warm_popularity_power: NonNegativeFloat
-    warm_content: dict[str, NonNegativeFloat]  # weight of each modality's Gram matrix; default: of those not named
+    warm_content: dict[str, NonNegativeFloat]  # weight of each modality in K; default: of those not named
     cold_reg: PositiveFloat  # the next four: see model/item_item.py
     cold_smoothing: float = Field(ge=0.0, le=1.0)
     cold_rank: NonNegativeInt
@@ -122,7 +124,14 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
         return ClosedForm(
             self.bank,
             history_weights(dataset, config["RATING_FIELD"], hp.rating_power),
-            warm=WarmSetting(hp.warm_reg, hp.warm_popularity_reg, hp.warm_user_power, hp.warm_popularity_power),
+            warm=WarmSetting(
+                reg=hp.warm_reg,
+                reg_power=hp.warm_reg_power,
+                user_power=hp.warm_user_power,
+                similarity=hp.warm_similarity,
+                content=hp.warm_content_weight,
+                popularity_power=hp.warm_popularity_power,
+            ),
             warm_content=hp.warm_content,
             cold=ColdSetting(hp.cold_reg, hp.cold_smoothing, hp.cold_rank),
             cold_kernel=hp.cold_kernel,
