@@ -224,9 +224,10 @@ def describe(comparison: Comparison) -> str:
     """One line on what the table's intervals and tests are."""
     seeds = ", ".join(map(str, comparison.seeds))
     return (
-        f"{comparison.dataset}, test, seeds {seeds}, one split a seed for all models: mean over seeds ± half of "
-        f"the 95 % t-interval over users; {comparison.metric} is tested by a paired t-test over users (each the mean of "
-        "its seeds) against the best other model, p-values corrected by Holm; seconds are means, memory is the maximum"
+        f"{comparison.dataset}, test, seeds {seeds}, one split a seed for all models. Values are means over seeds, "
+        "± half of the 95 % t-interval over users. "
+        f"{comparison.metric} is tested by a paired t-test over users (each the mean of its seeds) "
+        "against the best other model, p-values corrected by Holm. Seconds are means, memory the maximum."
     )
 
 

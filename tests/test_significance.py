@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from recbole_mm.comparison import compare, describe, table
+from recbole_mm.errors import ConfigError, RecBoleMMError
+from recbole_mm.evaluation.significance import holm, mean_interval, paired_test
+
+VALUES = st.lists(st.floats(-5, 5), min_size=2, max_size=30)
+
+
+@settings(max_examples=50, deadline=None)
+@given(VALUES)
+def test_interval_is_the_t_formula(values):
+    array = np.array(values)
+    found = mean_interval(array)
+    half = stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
+    assert found.mean == pytest.approx(array.mean())
+    assert found.high - found.mean == pytest.approx(half, abs=1e-9)
+    assert found.low <= found.mean <= found.high
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_its_definition(p_values):
+    order = np.argsort(p_values, kind="stable")
+    running, expected = 0.0, [0.0] * len(p_values)
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        expected[index] = running
+    np.testing.assert_allclose(holm(p_values), expected)
+
+
+def test_paired_test_on_known_cases():
+    draw = np.random.default_rng(0)
+    base = draw.random(400)
+    assert paired_test(base, base).p_value == 1.0
+    assert paired_test(base + 0.05 + 0.01 * draw.normal(size=400), base).p_value < 1e-6
+    assert paired_test(base, draw.permutation(base)).p_value > 1e-3
+    # p-values of a true null hypothesis are uniform
+    nulls = [paired_test(draw.normal(size=50), draw.normal(size=50)).p_value for _ in range(300)]
+    assert stats.kstest(nulls, "uniform").pvalue > 1e-3
+    with pytest.raises(ValueError, match="same users"):
+        paired_test([1.0], [1.0, 2.0])
+
+
+def test_comparison_of_a_tiny_data_set(planted):
+    parameters = {
+        "data_path": str(planted.root), "epochs": "2", "topk": "[10]",
+        "load_col": "{inter: [user_id, item_id, rating]}",
+    }  # fmt: skip
+    found = compare(["Pop", "EASE"], planted.name, seeds=2, config=parameters, directory="cmp")
+    assert [row.model for row in found.rows] == ["EASE", "Pop"]
+    best, other = found.rows
+    assert best.difference.mean == pytest.approx(-other.difference.mean)
+    assert best.p_value < 0.05
+    header, rows = table(found)
+    assert len(header) == len(rows[0])
+    assert "Holm" in describe(found)
+    for suffix in ("md", "csv", "json", "png"):
+        assert (found.directory / f"comparison.{suffix}").stat().st_size > 0
+    again = compare(["Pop", "EASE"], planted.name, seeds=2, config=parameters, directory="cmp")
+    assert again.rows == found.rows
+
+
+def test_comparison_refuses_nonsense(planted):
+    with pytest.raises(ConfigError, match="at least two"):
+        compare(["Pop"], planted.name)
+    with pytest.raises(ConfigError, match=r"'Popp'.*did you mean 'Pop'"):
+        compare(["Popp", "EASE"], planted.name)
+    with pytest.raises(RecBoleMMError, match=r"Pop, seed 2020: .*epochs='many'"):
+        compare(["Pop", "EASE"], planted.name, config={"data_path": str(planted.root), "epochs": "many"}, directory="c")
