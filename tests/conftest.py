@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-# two cores, many small matrices: threads cost more than they give
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# many small matrices: threads cost more than they give
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from planted import Planted
