@@ -17,7 +17,7 @@ from recbole_mm.errors import CheckpointError, ConfigError, DataError, RecBoleMM
 from recbole_mm.evaluation.significance import Interval, holm, mean_interval, paired_test
 from recbole_mm.files import replacing, write_text
 from recbole_mm.quick_start import request
-from recbole_mm.run_directory import PER_USER, RESULT, read_result
+from recbole_mm.run_directory import CONFIG, PER_USER, RESULT, read_result
 
 FIRST_SEED = 2020
 BASENAME = "comparison"
@@ -93,7 +93,7 @@ def compare(
         find_model(model)
     asked = request(models[0], dataset, config_files, config)
     prepare_files(dataset, asked.data_path)  # once, before several processes want it
-    where = Path(directory) if directory else Path("comparisons") / dataset / datetime.now().strftime("%Y%m%d-%H%M%S")
+    where = Path(directory) if directory else default_directory(dataset)
     results: dict[str, dict[int, Path]] = {model: {} for model in models}
     number = 0
     for seed in chosen:
@@ -114,6 +114,11 @@ def compare(
     return comparison
 
 
+def default_directory(dataset: str) -> Path:
+    """Where a comparison that starts now is written."""
+    return Path("comparisons") / dataset / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
 def _run(
     model: str, dataset: str, seed: int, run_dir: Path, files: Sequence[Path], parameters: Mapping[str, str]
 ) -> None:
@@ -121,6 +126,8 @@ def _run(
     words = [f"--model={model}", f"--dataset={dataset}", f"--seed={seed}", f"--run_dir={run_dir}"]
     words += [f"--config_files={' '.join(map(str, files))}"] if files else []
     words += [f"--{key}={value}" for key, value in parameters.items()]
+    if (run_dir / CONFIG).is_file():
+        words = [f"--resume={run_dir}"]  # an earlier comparison was stopped in this run
     done = subprocess.run([sys.executable, "-m", "recbole_mm", *words], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return

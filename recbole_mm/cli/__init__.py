@@ -10,6 +10,12 @@ from recbole_mm.errors import CheckpointError, ConfigError, RecBoleMMError, near
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C, with how to go on."""
+
+    exit_code = INTERRUPTED
+
+
 class _Commands(click.Group):
     """``train`` is meant when the first word is an option, as RecBole's users write it."""
 
@@ -82,7 +88,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
-        _fail(error.format_message(), 2, debug)
+        _fail(error.format_message(), error.exit_code, debug)
     except (KeyboardInterrupt, click.exceptions.Abort):
         _fail("interrupted", INTERRUPTED, debug)
     except RecBoleMMError as error:
@@ -105,4 +111,4 @@ def _fail(message: str, status: int, debug: bool) -> NoReturn:
     sys.exit(status)
 
 
-__all__ = ["CheckpointError", "cli", "main", "parameters"]
+__all__ = ["CheckpointError", "Interrupted", "cli", "main", "parameters"]

@@ -31,7 +31,7 @@ def compare(
     Parameters for all models are set by --key=value.
     """
     from recbole_mm.catalogue import find_model
-    from recbole_mm.cli import parameters
+    from recbole_mm.cli import Interrupted, parameters
 
     options = {option.removeprefix("--") for parameter in ctx.command.params for option in parameter.opts}
     given = parameters(ctx.args, options)
@@ -41,18 +41,23 @@ def compare(
     chosen = _seeds(seeds)
     from recbole_mm.cli.console import make_console, print_comparison
     from recbole_mm.comparison import compare as compare_models
+    from recbole_mm.comparison import default_directory
 
     console = make_console()
-    result = compare_models(
-        names,
-        dataset,
-        seeds=chosen,
-        metric=metric,
-        config_files=config_files.split(),
-        config=given,
-        directory=out_dir,
-        progress=_Lines(console),
-    )
+    where = out_dir or default_directory(dataset)
+    try:
+        result = compare_models(
+            names,
+            dataset,
+            seeds=chosen,
+            metric=metric,
+            config_files=config_files.split(),
+            config=given,
+            directory=where,
+            progress=_Lines(console),
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; go on with the same command and --out_dir={where}") from None
     print_comparison(result, console)
 
 

@@ -34,7 +34,7 @@ def train(
     Any parameter of RecBole, of the model or of the data set is set by --key=value, such as --epochs=20,
     --modalities=text,image or --learning_rate=1e-3.
     """
-    from recbole_mm.cli import parameters
+    from recbole_mm.cli import Interrupted, parameters
     from recbole_mm.cli.console import ConsoleReporter, print_result
 
     options = {option for parameter in ctx.command.params for option in parameter.opts}
@@ -47,7 +47,7 @@ def train(
             result = _run(model, dataset, config_files.split(), given, run_dir, reporter)
     except KeyboardInterrupt:
         reporter.end()
-        raise click.ClickException(reporter.interrupted()) from None
+        raise Interrupted(reporter.interrupted()) from None
     print_result(result)
 
 

@@ -54,15 +54,18 @@ def create_dataset(config: Config) -> Any:
         DataError: the atomic files cannot be used, or nothing is left after filtering.
         FeatureError: a modality cannot be used.
     """
+    nothing = DataError(
+        f"data set '{config['dataset']}': no interactions, or none left after filtering; expected rows in the "
+        ".inter file: check user_inter_num_interval, item_inter_num_interval and val_interval"
+    )
     try:
         dataset = dataset_class(config)(config)
     except (ValueError, KeyError, UnicodeDecodeError, OSError, ZeroDivisionError) as error:
+        if "feat is empty" in str(error):  # RecBole's words for it
+            raise nothing from error
         raise DataError(f"data set '{config['dataset']}' in {config['data_path']}: {error}") from error
     if len(dataset.inter_feat) == 0:
-        raise DataError(
-            f"data set '{config['dataset']}': no interactions, or none left after filtering; expected rows in the "
-            ".inter file: check user_inter_num_interval, item_inter_num_interval and val_interval"
-        )
+        raise nothing
     return dataset
 
 
