@@ -191,9 +191,10 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
     def _hide(self, histories: Histories, row: Tensor, positive: Tensor) -> tuple[Histories, Tensor]:
         """Hide a random part of the histories; and for each example, whether its item is still in it, [B]."""
         keep = torch.rand(len(histories.items), device=row.device) >= self.hp.history_dropout
-        kept = histories.drop(keep)
-        pairs = kept.rows * self.n_items + kept.items
-        return kept, torch.isin(row * self.n_items + positive, pairs)
+        # users and each one's items are in ascending order, and so are the pairs
+        pairs, wanted = histories.rows * self.n_items + histories.items, row * self.n_items + positive
+        at = torch.searchsorted(pairs, wanted).clamp(max=len(pairs) - 1)
+        return histories.drop(keep), keep[at] & (pairs[at] == wanted)
 
     def _softmax_loss(
         self, vectors: Tensor, row: Tensor, positive: Tensor, items: Tensor, bias: Tensor, weight: Tensor | None
