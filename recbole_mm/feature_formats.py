@@ -105,10 +105,11 @@ def _read_recbole_text(path: Path) -> Features:
             token, vector = types.index("token"), types.index("float_seq")
             for line in file:
                 cells = line.rstrip("\n").split("\t")
-                tokens.append(cells[token])
-                rows.append(np.array(cells[vector].split(), dtype=np.float32))
+                name, numbers = cells[token], cells[vector]
+                rows.append(np.array(numbers.split(), dtype=np.float32))
+                tokens.append(name)
     except (ValueError, IndexError) as error:
-        raise FeatureError(f"{path}: line {len(tokens) + 2} is not a token and numbers ({error})") from error
+        raise FeatureError(f"{path}: line {len(rows) + 2} is not a token and numbers ({error})") from error
     widths = {len(r) for r in rows}
     if len(widths) != 1:
         raise FeatureError(f"{path}: rows of {sorted(widths)[:4]} numbers; expected one width for all")
