@@ -20,20 +20,17 @@ def plot_curves(path: Path, history: Sequence[Any], *, title: str, valid_metric:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     style = {"marker": "o", "markersize": 3} if len(epochs) < 40 else {}
     left.plot(epochs, [r.loss for r in history], color="#1f6f8b", **style)
-    left.set(title="training loss", xlabel="epoch")
+    left.set_title("training loss", loc="left")
+    left.set_xlabel("epoch")
     scored = [(r.epoch + 1, r.valid_score) for r in history if r.valid_score is not None]
     if scored:
         right.plot(*zip(*scored, strict=True), color="#c4572e", **style)
         best = max(scored, key=lambda point: point[1] if math.isfinite(point[1]) else -math.inf)
-        right.annotate(
-            f"{best[1]:.4f} in epoch {best[0]}",
-            best,
-            xytext=(0, -14),
-            textcoords="offset points",
-            ha="center",
-        )
-        right.margins(y=0.15)
-    right.set(title=f"validation {valid_metric}", xlabel="epoch")
+        right.axhline(best[1], color="#8a8a8a", linewidth=0.8, linestyle=":")
+        right.plot(*best, marker="o", markersize=6, color="#8c2d12")
+        right.set_title(f"best {best[1]:.4f} in epoch {best[0]}", loc="right", fontsize="small", color="#8c2d12")
+    right.set_title(f"validation {valid_metric}", loc="left")
+    right.set_xlabel("epoch")
     for axis in (left, right):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
