@@ -290,3 +290,40 @@ def test_debug_shows_the_traceback(ready, capsys):
     with pytest.raises(SystemExit):
         main(["--debug", *command(ready, model="MMFusoin")])
     assert "Traceback" in capsys.readouterr().err
+
+
+OWN_MODEL = """
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType
+
+
+class Nearest(GeneralRecommender):
+    input_type = InputType.PAIRWISE
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.scale = torch.nn.Parameter(torch.tensor(float(config["own_scale"])))
+        features = torch.from_numpy(dataset.get_preload_weight("image"))
+        history = torch.from_numpy(dataset.inter_matrix(form="csr").toarray())
+        self.register_buffer("scores", history.float() @ features @ features.T)
+
+    def calculate_loss(self, interaction):
+        return (self.scale - 1) ** 2
+
+    def predict(self, interaction):
+        return self.scale * self.scores[interaction[self.USER_ID], interaction[self.ITEM_ID]]
+
+    def full_sort_predict(self, interaction):
+        return self.scale * self.scores[interaction[self.USER_ID]]
+"""
+
+
+def test_a_model_of_the_users_own_module(ready, capsys, tmp_path):
+    (tmp_path / "own_models.py").write_text(OWN_MODEL)
+    (tmp_path / "Nearest.yaml").write_text("own_scale: 2.0\n")
+    out = succeeds(command(ready, "--run_dir=run", model="own_models:Nearest"), capsys)
+    assert "own_models:Nearest on planted" in out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test"]["recall@10"] > 0.3
+    succeeds(["--config_files=run/config.yaml", "--own_scale=3", "--run_dir=again"], capsys)
+    assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["own_scale"] == 3
