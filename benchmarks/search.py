@@ -34,7 +34,7 @@ def settings_of(table: Settings) -> Iterator[Settings]:
 
 
 def validation(experiment: Settings, over: Settings, seed: int, out_dir: Path) -> tuple[float, float]:
-    """Best validation value and training seconds of one run."""
+    """Best validation value of one run, and the epoch that it was reached in."""
     key = "-".join(f"{k}={v}" for k, v in over.items()) or "default"
     run_dir = out_dir / f"{digest(key)}-{seed}"
     if not (run_dir / RESULT).is_file():
@@ -42,7 +42,7 @@ def validation(experiment: Settings, over: Settings, seed: int, out_dir: Path) -
             leftover.unlink()
         run(experiment["model"], experiment["dataset"], config={**over, "seed": seed}, run_dir=run_dir)
     result = read_result(run_dir)
-    return result["valid"][experiment["metric"]], result["train_s"]
+    return result["valid"][experiment["metric"]], result["best_epoch"]
 
 
 def main() -> None:
@@ -59,14 +59,14 @@ def main() -> None:
         rows = []
         for over in settings_of(table):
             found = [validation(experiment, over, seed, args.out_dir) for seed in table["seeds"]]
-            value, took = np.mean(found, axis=0)
-            rows.append((value, took, over))
+            value, best_epoch = np.mean(found, axis=0)
+            rows.append((value, best_epoch, over))
             print(f"{value:.4f} {over}", flush=True)
         lines = [f"{table['name']}, seeds {', '.join(map(str, table['seeds']))}", ""]
-        lines += [f"| changed | valid {experiment['metric']} | train s |", "|---|---|---|"]
-        for value, took, over in sorted(rows, key=lambda row: -row[0]):
+        lines += [f"| changed | valid {experiment['metric']} | best epoch |", "|---|---|---|"]
+        for value, best_epoch, over in sorted(rows, key=lambda row: -row[0]):
             changed = ", ".join(f"`{k}: {v}`" for k, v in over.items()) or "nothing"
-            lines.append(f"| {changed} | {value:.4f} | {took:.1f} |")
+            lines.append(f"| {changed} | {value:.4f} | {best_epoch:.0f} |")
         text = "\n".join(lines) + "\n"
         write_text(args.out_dir / f"{table['name'].replace(', ', '-').replace(' ', '_')}.md", text)
         print("\n" + text, flush=True)
