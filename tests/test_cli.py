@@ -90,6 +90,7 @@ def test_misspelt_names_offer_the_nearest(ready, fails, tmp_path):
         ("--save_dataset=true", "nothing is unpickled"),
         ("--metrics=[NDGC]", "ndgc"),
         ("--loss=hinge", "'cross_entropy'"),
+        ("--embedding_size=1000000000000", "out of memory"),
     ],
 )
 def test_wrong_values_are_named(ready, fails, word, hint):

@@ -87,19 +87,26 @@ def main(argv: list[str] | None = None) -> NoReturn:
         cli.main(args, prog_name="recbole-mm", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code, debug)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _fail("interrupted", INTERRUPTED, debug)
-    except RecBoleMMError as error:
-        _fail(str(error), 1, debug)
     except BrokenPipeError:
         sys.exit(1)
-    except MemoryError as error:
+    except (click.ClickException, click.Abort, KeyboardInterrupt, RecBoleMMError, OSError) as error:
+        _fail(*_explain(error), debug)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch's way to say it
+            raise
         _fail(f"out of memory ({error}); try a smaller train_batch_size or eval_batch_size", 1, debug)
-    except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, debug)
     sys.exit(0)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """One line, and the exit status."""
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "interrupted", INTERRUPTED
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file'}: {error.strerror or error}", 1
+    return str(error), 1
 
 
 def _fail(message: str, status: int, debug: bool) -> NoReturn:
