@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import svds
 
@@ -65,11 +66,21 @@ def warm_gram(interactions: csr_matrix, kernel: Matrix, setting: WarmSetting) ->
     user_weight = activity**-setting.user_power
     user_weight *= interactions.nnz / max((user_weight * interactions.getnnz(axis=1)).sum(), 1e-12)
     co = np.asarray((interactions.T @ diags(user_weight) @ interactions).todense(), dtype=np.float64)
-    trust = 1.0 + setting.similarity * kernel
-    scale = np.sqrt(np.diag(trust))
-    co *= trust / scale[:, None] / scale[None, :]
-    size = np.sqrt(np.diag(co))
-    return np.asarray(co + setting.content * kernel * size[:, None] * size[None, :])
+    # in place throughout: items^2 numbers are what limits this model
+    factor = setting.similarity * kernel
+    factor += 1.0
+    _scale(factor, 1.0 / np.sqrt(np.diag(factor)))
+    co *= factor
+    np.multiply(kernel, setting.content, out=factor)
+    _scale(factor, np.sqrt(np.diag(co)))
+    co += factor
+    return co
+
+
+def _scale(matrix: Matrix, by: NDArray[np.float64]) -> None:
+    """matrix_ij * by_i * by_j, in place."""
+    matrix *= by[:, None]
+    matrix *= by[None, :]
 
 
 def warm_weights(interactions: csr_matrix, kernel: Matrix, setting: WarmSetting) -> Matrix:
@@ -81,13 +92,30 @@ def warm_weights(interactions: csr_matrix, kernel: Matrix, setting: WarmSetting)
     popularity = interactions.getnnz(axis=0)
     seen = popularity > 0
     relative = np.maximum(popularity, 1) / max(popularity[seen].mean() if seen.any() else 1.0, 1.0)
-    gram_matrix = warm_gram(interactions, kernel, setting)
-    precision = np.linalg.inv(gram_matrix + np.diag(setting.reg * relative**setting.reg_power))
-    weights = -precision / np.diag(precision)
+    weights = warm_gram(interactions, kernel, setting)
+    weights[np.diag_indices_from(weights)] += setting.reg * relative**setting.reg_power
+    weights = _inverse(weights)
+    weights /= -np.diag(weights) * relative**setting.popularity_power
     np.fill_diagonal(weights, 0.0)
-    weights /= relative**setting.popularity_power
     weights[:, ~seen] = 0.0
-    return np.asarray(weights)
+    return weights
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    """Inverse of a symmetric positive definite matrix, which is overwritten.
+
+    Raises:
+        LinAlgError: it is not positive definite.
+    """
+    # Fortran order of a symmetric matrix is its transpose: the same memory, no copy
+    factor, failed = dpotrf(matrix.T, lower=True, overwrite_a=True, clean=True)
+    if not failed:
+        factor, failed = dpotri(factor, lower=True, overwrite_c=True)
+    if failed:
+        raise np.linalg.LinAlgError("the item-item matrix is not positive definite")
+    inverse = factor + factor.T  # the lower triangle is filled, the upper is zero
+    inverse[np.diag_indices_from(inverse)] /= 2
+    return np.asarray(inverse)
 
 
 def cold_weights(histories: csr_matrix, kernel: Matrix, setting: ColdSetting) -> Matrix:
