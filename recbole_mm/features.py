@@ -223,3 +223,15 @@ def write_feature_file(path: Path, features: Features) -> None:
             temporary,
             metadata={str(k): str(v) for k, v in metadata.items()},
         )
+        _sort_header(temporary)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the header's keys in order: the library shuffles them, and equal features would differ in their bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        if len(text) <= length:  # never longer: the same keys and values, without the library's padding
+            file.seek(8)
+            file.write(text.ljust(length))
