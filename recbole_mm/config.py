@@ -81,6 +81,14 @@ def modalities_file(data_path: Path, dataset: str) -> Path:
     return data_path / dataset / f"{dataset}.modalities.yaml"
 
 
+def dataset_file(data_path: Path, dataset: str) -> Path:
+    """The YAML that ``recbole-mm import`` writes beside a data set's atomic files: parameters, as in ``properties``.
+
+    What stands under ``ranking`` holds for models that rank, not for those that classify.
+    """
+    return data_path / dataset / f"{dataset}.yaml"
+
+
 class Config(RecBoleConfig):  # type: ignore[misc]
     """RecBole's Config, read from RecBole's own property files, then ours, then files, then overrides.
 
@@ -138,16 +146,21 @@ class Config(RecBoleConfig):  # type: ignore[misc]
             layers.append(shipped("properties/ranking.yaml"))
         layers += [shipped(f"properties/model/{model}.yaml"), shipped(f"properties/dataset/{dataset}.yaml")]
         layers += [_beside(model_class)]
+        data_path = Path(self.external_config_dict.get("data_path", self.internal_config_dict["data_path"]))
+        layers += [dataset_file(data_path, dataset)]
         for layer in layers:
             if layer.is_file():
-                self.internal_config_dict.update(read_yaml(layer))
-        data_path = Path(self.external_config_dict.get("data_path", self.internal_config_dict["data_path"]))
+                self._add_layer(read_yaml(layer), ranks=model_class.type in _RANKING_TYPES)  # type: ignore[attr-defined]
         added = modalities_file(data_path, dataset)
         if added.is_file():
             registered = dict(self.internal_config_dict.get("modalities") or {})
             registered.update(read_yaml(added).get("modalities") or {})
             self.internal_config_dict["modalities"] = registered
         self._check_external()
+
+    def _add_layer(self, content: dict[str, Any], *, ranks: bool) -> None:
+        for_ranking = content.pop("ranking", None) or {}
+        self.internal_config_dict.update({**content, **(for_ranking if ranks else {})})
 
     def _check_external(self) -> None:
         known = known_keys() | set(self.internal_config_dict)

@@ -54,6 +54,19 @@ def parameters(extra: list[str], known: set[str]) -> dict[str, str]:
     return found
 
 
+def pairs(words: tuple[str, ...], option: str, example: str) -> dict[str, str]:
+    """The ``KEY=VALUE`` words of an option that may be given more than once.
+
+    Raises:
+        ConfigError: a word of another form.
+    """
+    found = dict(word.partition("=")[::2] for word in words)
+    for key, value in found.items():
+        if not key or not value:
+            raise ConfigError(f"{option} {key!r}: expected KEY=VALUE, such as {example}")
+    return found
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,9 +81,10 @@ def cli(debug: bool) -> None:
 def _register() -> None:
     from recbole_mm.cli.compare import compare
     from recbole_mm.cli.features import features
+    from recbole_mm.cli.importing import import_
     from recbole_mm.cli.train import train
 
-    for command in (train, compare, features):
+    for command in (train, compare, features, import_):
         cli.add_command(command)
 
 
@@ -118,4 +132,4 @@ def _fail(message: str, status: int, debug: bool) -> NoReturn:
     sys.exit(status)
 
 
-__all__ = ["CheckpointError", "Interrupted", "cli", "main", "parameters"]
+__all__ = ["CheckpointError", "Interrupted", "cli", "main", "pairs", "parameters"]

@@ -33,6 +33,7 @@ def add(
     """Check a feature file, copy it beside the data set, and register it."""
     from dataclasses import replace as changed
 
+    from recbole_mm.cli import pairs
     from recbole_mm.data import prepare_files
     from recbole_mm.feature_formats import read_features
     from recbole_mm.features import align, write_feature_file
@@ -59,7 +60,7 @@ def add(
         "source": Path(source).name,
         "date": datetime.now(UTC).date().isoformat(),
         **loaded.provenance,
-        **_pairs(provenance),
+        **pairs(provenance, "--provenance", "encoder=MiniLM-L6"),
         "coverage": f"{covered} of {len(catalogue)} items",
     }
     target = root / dataset / f"{dataset}.{modality}.safetensors"
@@ -138,12 +139,13 @@ def item_tokens(root: Path, dataset: str) -> list[str]:
 
 
 def _registered(root: Path, dataset: str) -> dict[str, Any]:
-    from recbole_mm.config import modalities_file, read_yaml
+    from recbole_mm.config import dataset_file, modalities_file, read_yaml
     from recbole_mm.modality import parse_modalities
     from recbole_mm.resources import shipped
 
     found: dict[str, Any] = {}
-    for layer in (shipped(f"properties/dataset/{dataset}.yaml"), modalities_file(root, dataset)):
+    shipped_file = shipped(f"properties/dataset/{dataset}.yaml")
+    for layer in (shipped_file, dataset_file(root, dataset), modalities_file(root, dataset)):
         if layer.is_file():
             found.update(read_yaml(layer).get("modalities") or {})
     parse_modalities(found)
@@ -161,11 +163,3 @@ def _register(root: Path, dataset: str, modality: str, entry: dict[str, Any]) ->
     entries[modality] = entry
     text = yaml.safe_dump({"modalities": entries}, sort_keys=False, allow_unicode=True)
     write_text(path, "# Written by 'recbole-mm features add'; read after properties/dataset.\n" + text)
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    pairs = dict(word.partition("=")[::2] for word in words)
-    for key, value in pairs.items():
-        if not key or not value:
-            raise ConfigError(f"--provenance {key!r}: expected KEY=VALUE, such as encoder=MiniLM-L6")
-    return pairs

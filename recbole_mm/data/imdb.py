@@ -4,13 +4,12 @@ MovieLens may not be redistributed, so its ratings are not in the repository: th
 RecBole on first use. Ratings, titles, years and genres are GroupLens's (Harper & Konstan, TiiS 2015).
 """
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 from recbole_mm.errors import DataError
 from recbole_mm.files import replacing
-from recbole_mm.resources import shipped
+from recbole_mm.resources import movielens_in_recbole, shipped
 
 NAME = "imdb"
 
@@ -31,7 +30,7 @@ def build(folder: Path) -> bool:
         if built:
             # the interactions last: their presence says that the rest is there
             for suffix in ("item", "user", "kg", "link", "inter"):
-                _copy(_movielens() / f"ml-100k.{suffix}", folder / f"{NAME}.{suffix}")
+                _copy(movielens_in_recbole() / f"ml-100k.{suffix}", folder / f"{NAME}.{suffix}")
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be written ({error.strerror}); choose another place by --data_path"
@@ -44,13 +43,3 @@ def _copy(source: Path, target: Path) -> None:
         return
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _movielens() -> Path:
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or spec.origin is None:
-        raise DataError("RecBole is not installed; 'pip install recbole==1.2.1' brings MovieLens-100K")
-    folder = Path(spec.origin).parent / "dataset_example" / "ml-100k"
-    if not (folder / "ml-100k.inter").is_file():
-        raise DataError(f"{folder}: RecBole's copy of MovieLens-100K is not there; reinstall recbole==1.2.1")
-    return folder
