@@ -45,7 +45,7 @@ def put(folder: Path, report: ImportReport, build: Callable[[Path], None], *, re
     Raises:
         DataError: another data set is there and ``replace`` is false, or it cannot be written.
     """
-    check_name(folder.name)
+    check_name(report.name)
     _recover(folder)
     if folder.exists() and not replace:
         _refuse_another(folder, report)

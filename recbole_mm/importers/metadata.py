@@ -10,6 +10,7 @@ import yaml
 from recbole_mm.errors import DataError
 from recbole_mm.files import replacing, write_text
 from recbole_mm.importers.atomic import line, words, write_atomic, write_dataset_yaml, year
+from recbole_mm.importers.folder import check_name
 from recbole_mm.importers.interactions import ITEM
 from recbole_mm.importers.items import ITEM_TYPES, clean_items, fact_modalities, imdb_id, posters_in
 from recbole_mm.importers.raw import frame_of, open_table, read_json_lines
@@ -54,6 +55,7 @@ def enrich(folder: Path, source: Path, report: ImportReport, *, posters: Path | 
     Raises:
         DataError: there is no such data set, no id to join by, or no item is found in the metadata.
     """
+    check_name(report.name)
     items, types = _items(folder)
     facts, broken = _facts(source)
     if posters is not None:
