@@ -150,7 +150,7 @@ def _show(report: "ImportReport", folder: Path, report_file: str, outcome: str) 
     console.print(", ".join(f"{n:,} {what}" for what, n in report.counts.items()), highlight=False)
     console.print(f"{outcome}: {folder} (what was dropped: {folder / report_file})", highlight=False, soft_wrap=True)
     console.print(
-        f"train on it: recbole-mm --model=MMFusion --dataset={report.name}"
+        f"train on it: recbole-mm --model={'MMFusion' if report.modalities else 'BPR'} --dataset={report.name}"
         + (f" --data_path={folder.parent}" if str(folder.parent) != "dataset" else ""),
         highlight=False, soft_wrap=True,
     )  # fmt: skip

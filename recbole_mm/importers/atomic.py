@@ -8,6 +8,7 @@ import polars as pl
 import yaml
 
 from recbole_mm.files import write_text
+from recbole_mm.importers.report import ImportReport
 
 _EXACT = 2**53  # beyond it a float holds no exact whole number
 _NOT_IN_A_WORD = r"[\s\p{Cc}]+"
@@ -49,8 +50,9 @@ def year(text: pl.Expr) -> pl.Expr:
     return text.str.extract(r"(?:^|\D)(1[89]\d\d|20\d\d)(?:\D|$)").cast(pl.Int64)
 
 
-def write_dataset_yaml(path: Path, content: Mapping[str, Any], *, kind: str) -> None:
-    """Write the data set's YAML, which is read when the data set is trained on."""
+def write_dataset_yaml(folder: Path, report: ImportReport, content: Mapping[str, Any]) -> None:
+    """Write ``<name>.yaml``, which is read when the data set is trained on, and note its modalities."""
+    report.modalities = list(content.get("modalities") or ())
     text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    head = f"# Written by 'recbole-mm import {kind}'; read after properties/dataset, before <name>.modalities.yaml.\n"
-    write_text(path, head + text)
+    head = f"# Written by 'recbole-mm import {report.kind}'; <name>.modalities.yaml adds to it.\n"
+    write_text(folder / f"{report.name}.yaml", head + text)

@@ -56,7 +56,7 @@ def build(target: Path, source: Path, report: ImportReport, *, languages: Sequen
         "modalities": {**modalities, **fact_modalities(items)},
         "ranking": {"val_interval": {"label": "[1,inf)"}},
     }
-    write_dataset_yaml(target / f"{name}.yaml", content, kind=KIND)
+    write_dataset_yaml(target, report, content)
     report.counts = {
         "users": labels["user_id"].n_unique(),
         "items": labels["item_id"].n_unique(),

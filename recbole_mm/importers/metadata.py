@@ -186,8 +186,9 @@ def _write(folder: Path, report: ImportReport, items: pl.DataFrame, types: dict[
     content = yaml.safe_load(yaml_file.read_text(encoding="utf-8")) if yaml_file.is_file() else {}
     modalities = {**fact_modalities(items), **(content.get("modalities") or {})}
     if modalities != (content.get("modalities") or {}):
-        write_dataset_yaml(yaml_file, {**content, "modalities": modalities}, kind=KIND)
+        write_dataset_yaml(folder, report, {**content, "modalities": modalities})
         changed = True
+    report.modalities = list(modalities)
     report.files = [item_file.name, yaml_file.name]
     write_text(folder / METADATA_REPORT, report.text())
     return "written" if changed else "unchanged"

@@ -64,7 +64,7 @@ def build(target: Path, source: Path, report: ImportReport, names: Mapping[str, 
         "benchmark_filename": list(PARTS),
         "modalities": modalities,
     }
-    write_dataset_yaml(target / f"{report.name}.yaml", content, kind=KIND)
+    write_dataset_yaml(target, report, content)
 
 
 def _inter_file(source: Path) -> Path:

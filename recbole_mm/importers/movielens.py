@@ -48,7 +48,7 @@ def build(target: Path, source: Path, report: ImportReport) -> None:
     if people is not None:
         write_atomic(target / f"{name}.user", people, dict.fromkeys(people.columns, "token"))
     content = {"load_col": {"inter": list(_INTER)}, "modalities": fact_modalities(items)}
-    write_dataset_yaml(target / f"{name}.yaml", content, kind=KIND)
+    write_dataset_yaml(target, report, content)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class ImportReport:
     tables: list[TableReport] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    modalities: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     before: dict[str, str] = field(default_factory=dict)  # of metadata: digests of the files that it changed
 

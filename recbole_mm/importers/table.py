@@ -65,7 +65,7 @@ def build(target: Path, source: Path, report: ImportReport, named: Named) -> Non
         "interactions": len(rows),
     }
     content = {"load_col": {"inter": list(types)}}
-    write_dataset_yaml(target / f"{report.name}.yaml", content, kind=KIND)
+    write_dataset_yaml(target, report, content)
 
 
 def _find(table: RawTable, name: str) -> str:
