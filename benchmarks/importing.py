@@ -3,7 +3,7 @@
     python benchmarks/importing.py [--rows 25000000] [--repeats 1] [--folder DIR] [--out importing.md]
 
 Generates a ratings.csv of MovieLens's form (distinct pairs in the order of users, a thousandth of the rows repeated,
-a thousandth unusable), then runs by turns, each in a process of its own:
+a thousandth without a movie), then runs by turns, each in a process of its own:
 
 copy    polars streams the file and writes it back (``scan_csv``, ``sink_csv``): reading and writing, nothing else
 import  ``recbole-mm import csv``: ids, numbers and duplicates checked, ``.inter`` written, everything reported
@@ -50,7 +50,7 @@ def generate(path: Path, rows: int) -> None:
     again = frame.sample(rows // 1000, seed=0).write_csv(include_header=False)
     with path.open("a") as file:
         file.write(again)
-        file.writelines(f"{n},,none,\n" for n in range(rows // 1000))
+        file.writelines(f"{n},,3.0,1000000000\n" for n in range(rows // 1000))
 
 
 def measured(*words: str) -> tuple[float, float, float]:
