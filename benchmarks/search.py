@@ -40,7 +40,8 @@ def validation(experiment: Settings, over: Settings, seed: int, out_dir: Path) -
     if not (run_dir / RESULT).is_file():
         for leftover in run_dir.glob("*") if (run_dir / CONFIG).is_file() else ():
             leftover.unlink()
-        run(experiment["model"], experiment["dataset"], config={**over, "seed": seed}, run_dir=run_dir)
+        config = {**experiment.get("start", {}), **over, "seed": seed}
+        run(experiment["model"], experiment["dataset"], config=config, run_dir=run_dir)
     result = read_result(run_dir)
     return result["valid"][experiment["metric"]], result["best_epoch"]
 
