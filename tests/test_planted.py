@@ -51,7 +51,8 @@ def test_fusion_beats_either_modality_when_the_signal_is_split(tmp_path, fusion)
 def test_every_combination_of_options_learns(planted, combination):
     from contract import build
 
-    over = {**dict(zip(OPTIONS, combination, strict=True)), "learning_rate": 0.01, "sampled_items": 20}
+    sizes = {"learning_rate": 0.01, "sampled_items": 20, "embedding_size": 32}
+    over = {**dict(zip(OPTIONS, combination, strict=True)), **sizes}
     parts = build("MMFusion", planted, over)
     losses = [parts.trainer._train_epoch(parts.train_data, epoch) for epoch in range(6)]
     assert min(losses[3:]) < losses[0]  # a single epoch's is noisy: histories are hidden at random
