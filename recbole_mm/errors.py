@@ -24,6 +24,10 @@ class CheckpointError(RecBoleMMError):
     """A checkpoint or run directory that cannot be written, read or resumed."""
 
 
+class RequestError(RecBoleMMError):
+    """A question to a recommender that cannot be answered: an unknown film or person, nothing to go by."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the closest known name, ignoring case, or an empty string."""
     by_lower = {k.lower(): k for k in known}

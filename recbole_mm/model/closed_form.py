@@ -1,25 +1,30 @@
 """The closed-form part of a model's score: a user's history times item-item weights, as torch buffers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
 from torch import Tensor, nn
 
 from recbole_mm.errors import ConfigError
 from recbole_mm.model.fusion import ModalityBank
 from recbole_mm.model.item_item import (
     ColdSetting,
+    Matrix,
     WarmSetting,
     cold_weights,
-    gaussian_kernel,
+    gaussian_of,
     gram,
     warm_weights,
 )
 
+InnerProducts = Callable[[Mapping[str, float]], Matrix]  # of weights by modality
+
 MAX_ITEMS = 20_000  # solving holds 4 x items^2 numbers of 8 bytes: 13 GB and a quarter of an hour at the limit
+_MAX_PARTED = 4_000  # items; each modality's part of B is as large and as long to solve as B
 _CACHED_CELLS = 64_000_000  # users x items scores that are kept: 256 MB
 
 
@@ -62,18 +67,48 @@ class ClosedForm(nn.Module):
                 f"{histories.shape[1]} items are too many for item-item weights (at most {MAX_ITEMS}); "
                 "set item_item_weight: 0"
             )
-        features = {name: bank.vectors(name).numpy().astype(np.float64) for name in bank.names}
-        weights = warm_weights(histories > 0, gram(features, by_modality(warm_content, bank.names)), warm)
-        if (histories.getnnz(axis=0)[1:] == 0).any():
-            kernel = gaussian_kernel(features, by_modality(cold_kernel, bank.names))
-            weights = weights + cold_weights(histories, kernel, cold)
-        weights[0] = weights[:, 0] = 0.0
-        self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)), persistent=False)
+        self._warm, self._cold = warm, cold
+        self._warm_content = by_modality(warm_content, bank.names)
+        self._cold_kernel = by_modality(cold_kernel, bank.names)
+        weights = self._solve(_inner(bank.extended(None)[0], kept=False), histories)
+        self.register_buffer("weights", torch.from_numpy(weights), persistent=False)
         self.histories = histories.astype(np.float32)
         n_users, n_items = histories.shape
         self._all: Tensor | None = None
         if n_users * n_items <= _CACHED_CELLS:
             self._all = torch.from_numpy(np.asarray(self.histories @ self.weights.numpy()))
+
+    def _solve(self, inner: InnerProducts, histories: csr_matrix, silent: str | None = None) -> NDArray[Any]:
+        """B [I + n, I + n], as it would be if modality ``silent`` told nothing; n items without a history come last."""
+        warm_content, cold_kernel = (
+            {name: 0.0 if name == silent else weight for name, weight in given.items()}
+            for given in (self._warm_content, self._cold_kernel)
+        )
+        kernel = inner(warm_content)
+        n_new = len(kernel) - histories.shape[1]
+        if n_new:
+            histories = hstack([histories, csr_matrix((histories.shape[0], n_new))], format="csr")
+        weights = warm_weights(histories > 0, kernel, self._warm)
+        if (histories.getnnz(axis=0)[1:] == 0).any():
+            weights = weights + cold_weights(histories, gaussian_of(inner(cold_kernel)), self._cold)
+        weights[0] = weights[:, 0] = 0.0
+        return weights.astype(np.float32)
+
+    def by_parts(self, vectors: Mapping[str, Tensor]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """B, and by modality B less what it is without it: solved again, so these do not add up to B.
+
+        ``vectors`` [I + n, F_m] by modality are standardised, with those of n items that came after training last.
+        Above 4,000 items B is not taken apart.
+        """
+        n_items, n_all = len(self.weights), len(next(iter(vectors.values())))
+        whole, histories = self.weights.cpu().numpy(), self.histories.astype(np.float64)
+        names = tuple(vectors) if n_all <= _MAX_PARTED else ()
+        inner = _inner(vectors, kept=bool(names))
+        if n_all > n_items:
+            grown = self._solve(inner, histories)
+            grown[:n_items, :n_items] = whole  # as trained, to the last bit
+            whole = grown
+        return whole, {name: whole - self._solve(inner, histories, name) for name in names}
 
     def forward(self, users: Tensor) -> Tensor:
         """User ids [U] to scores of all items, [U, I]."""
@@ -88,6 +123,16 @@ class ClosedForm(nn.Module):
         """Scores [U, I] for people given as the item ids that they watched."""
         rows = [self.weights[items].sum(0) for items in watched]
         return torch.stack(rows)
+
+
+def _inner(vectors: Mapping[str, Tensor], *, kept: bool) -> InnerProducts:
+    """sum_m w_m F_m F_m' by the weights w; ``kept`` holds M matrices [I, I] so that asking again costs little."""
+    features = {name: part.cpu().numpy().astype(np.float64) for name, part in vectors.items()}
+    if not kept:
+        return lambda weights: gram(features, weights)
+    products = {name: part @ part.T for name, part in features.items()}
+    nothing = np.zeros_like(next(iter(products.values())))
+    return lambda weights: sum((weights[name] * part for name, part in products.items()), start=nothing)
 
 
 def by_modality(given: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:

@@ -70,12 +70,15 @@ class AttentionPooling(nn.Module):
         self.hidden = nn.Linear(size, size)
         self.query = nn.Linear(size, n_heads, bias=False)
 
+    def weights(self, item_vectors: Tensor) -> Tensor:
+        """Item vectors [I, D] to attention weights before they are normalised over a history, [I, H]."""
+        # tanh bounds the logit, so that exp needs no maximum taken off per user
+        return torch.exp(3.0 * torch.tanh(self.query(torch.tanh(self.hidden(item_vectors)))))
+
     def forward(self, item_vectors: Tensor, histories: Histories) -> Tensor:
         """Item vectors [I, D] and histories of U users to user vectors [U, D]."""
         n_items, size = item_vectors.shape
-        # tanh bounds the logit, so that exp needs no maximum taken off per user
-        logit = 3.0 * torch.tanh(self.query(torch.tanh(self.hidden(item_vectors))))
-        weight = torch.exp(logit)  # [I, H]
+        weight = self.weights(item_vectors)  # [I, H]
         weighted = (item_vectors.view(n_items, self.n_heads, -1) * weight.unsqueeze(-1)).view(n_items, size)
         table = torch.cat([weighted, weight], dim=1)
         summed = nn.functional.embedding_bag(histories.items, table, histories.offsets, mode="sum")

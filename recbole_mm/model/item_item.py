@@ -48,7 +48,11 @@ def gram(features: Mapping[str, Matrix], weights: Mapping[str, float]) -> Matrix
 
 def gaussian_kernel(features: Mapping[str, Matrix], weights: Mapping[str, float]) -> Matrix:
     """1 + exp(-sum_m w_m |f_im - f_jm|^2), [I, I]; the 1 is the ridge's intercept, which carries popularity."""
-    inner = gram(features, weights)
+    return gaussian_of(gram(features, weights))
+
+
+def gaussian_of(inner: Matrix) -> Matrix:
+    """As :func:`gaussian_kernel`, from the weighted inner products [I, I]."""
     norms = np.diag(inner)
     return np.asarray(1.0 + np.exp(2 * inner - norms[:, None] - norms[None, :]))
 

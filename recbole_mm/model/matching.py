@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.model.scoring import Array, to_array
+
 MatchingName = Literal["dot", "cosine", "mlp"]
 _MLP_CELLS = 8_000_000  # users x items x hidden units held at a time: 32 MB
 
@@ -49,3 +51,15 @@ class Matching(nn.Module):
         hidden = self.of_user(user) + self.of_item(item) + self.of_both(user * item)
         scores: Tensor = self.out(F.relu(hidden)).squeeze(-1)
         return scores
+
+    def mlp_arrays(self) -> dict[str, Array]:
+        """The MLP's weights as :class:`~recbole_mm.model.scoring.ScoringParts` names them; empty for the others."""
+        if self.how != "mlp":
+            return {}
+        return {
+            "of_user": to_array(self.of_user.weight),
+            "user_bias": to_array(self.of_user.bias),
+            "of_item": to_array(self.of_item.weight),
+            "of_both": to_array(self.of_both.weight),
+            "out": to_array(self.out.weight),
+        }

@@ -21,6 +21,7 @@ from recbole_mm.model.fusion import Fusion, FusionName, ModalityBank
 from recbole_mm.model.history import AttentionPooling, Histories, UserHistory, histories_of
 from recbole_mm.model.item_item import ColdSetting, WarmSetting
 from recbole_mm.model.matching import Matching, MatchingName
+from recbole_mm.model.scoring import Array, NewItems, ScoringParts, to_array
 
 Probability = Field(ge=0.0, lt=1.0)
 
@@ -141,7 +142,7 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
 
     def item_table(self) -> tuple[Tensor, Tensor]:
         """Vectors [I, D] and biases [I] of all items; in training some items' ID parts are absent."""
-        fused = self.fuse({name: self.bank.vectors(name) for name in self.bank.names}, self.bank.mask)
+        fused = self.fuse(*self.bank.extended(None))
         bias = self.content_bias(fused).squeeze(-1)
         if self.hp.engine == "content":
             return fused, bias
@@ -259,3 +260,37 @@ class MMFusion(GeneralRecommender):  # type: ignore[misc]
         if self.closed_form is not None:
             scores = scores + self.hp.item_item_weight * self.closed_form.of_histories(watched)
         return scores
+
+    @torch.no_grad()
+    def scoring_parts(self, new: NewItems | None = None) -> ScoringParts:
+        """What scores without this class; new items come last, and are scored from their modalities alone."""
+        vectors, mask = self.bank.extended(new)
+        items, parts = self.fuse(vectors, mask), self.fuse.parts(vectors, mask)
+        bias = self.content_bias(items).squeeze(-1)
+        if self.hp.engine != "content":
+            keep = self.warm.float()
+            items[: self.n_items] += self.item_ids.weight * keep.unsqueeze(1)
+            bias[: self.n_items] += self.item_bias * keep
+        weights, weight_parts = self._item_item(vectors)
+        return ScoringParts(
+            items=to_array(items),
+            bias=to_array(bias),
+            users=None if self.hp.engine == "content" else to_array(self.users.weight),
+            pooling=None if self.hp.engine == "collaborative" else to_array(self.pool.weights(items)),
+            item_item=weights,
+            matching=self.hp.matching,
+            temperature=self.hp.temperature,
+            mlp=self.match.mlp_arrays(),
+            rating_power=self.hp.rating_power,
+            item_parts={name: to_array(part) for name, part in parts.items()},
+            bias_parts={name: to_array(part @ self.content_bias.weight[0]) for name, part in parts.items()},
+            item_item_parts=weight_parts,
+        )
+
+    def _item_item(self, vectors: dict[str, Tensor]) -> tuple[Array | None, dict[str, Array]]:
+        """The closed-form part's weights and what each modality adds to them, with columns for new items."""
+        if self.closed_form is None:
+            return None, {}
+        scale = self.hp.item_item_weight
+        whole, parts = self.closed_form.by_parts(vectors)
+        return scale * whole, {name: scale * part for name, part in parts.items()}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from recbole_mm.config import Config, ModelConfig
 from recbole_mm.model import losses
 from recbole_mm.model.fusion import ModalityBank
+from recbole_mm.model.scoring import NewItems, ScoringParts, to_array
 
 
 class VBPRConfig(ModelConfig):
@@ -34,15 +35,12 @@ class VBPR(GeneralRecommender):  # type: ignore[misc]
     """
 
     input_type = InputType.PAIRWISE
-    features: Tensor
 
     def __init__(self, config: Config, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.hp = VBPRConfig.from_recbole(config)
-        bank = ModalityBank(dataset, list(config["modalities"]))
-        features = torch.cat([bank.vectors(name) for name in bank.names], dim=1)
-        self.register_buffer("features", features, persistent=False)
-        k, d, f = self.hp.embedding_size, self.hp.content_embedding_size, features.shape[1]
+        self.bank = ModalityBank(dataset, list(config["modalities"]))
+        k, d, f = self.hp.embedding_size, self.hp.content_embedding_size, sum(self.bank.widths.values())
         self.users = nn.Embedding(self.n_users, k + d)
         self.items = nn.Embedding(self.n_items, k)
         self.item_bias = nn.Parameter(torch.zeros(self.n_items))
@@ -53,7 +51,7 @@ class VBPR(GeneralRecommender):  # type: ignore[misc]
 
     def item_factors(self, item: Tensor) -> tuple[Tensor, Tensor]:
         """Item ids [B] to factors [B, K + D] and bias [B]."""
-        features = self.features[item]
+        features = torch.cat([self.bank.vectors(name)[item] for name in self.bank.names], dim=1)
         factors = torch.cat([self.items(item), self.content_factors(features)], dim=-1)
         return factors, self.item_bias[item] + self.content_bias(features).squeeze(-1)
 
@@ -77,6 +75,29 @@ class VBPR(GeneralRecommender):  # type: ignore[misc]
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score of every item, [B, I]."""
-        factors, bias = self.item_factors(torch.arange(self.n_items, device=self.features.device))
+        factors, bias = self.item_factors(torch.arange(self.n_items, device=self.item_bias.device))
         scores: Tensor = self.users(interaction[self.USER_ID]) @ factors.T + bias
         return scores
+
+    @torch.no_grad()
+    def scoring_parts(self, new: NewItems | None = None) -> ScoringParts:
+        """What scores without this class; new items come last, and have content factors only."""
+        vectors, _ = self.bank.extended(new)
+        n_all, ids = len(next(iter(vectors.values()))), self.items.weight
+        blank = ids.new_zeros(n_all, self.hp.embedding_size)
+        factors, bias = torch.zeros_like(blank), ids.new_zeros(n_all)
+        factors[: self.n_items], bias[: self.n_items] = ids, self.item_bias
+        factors = torch.cat([factors, ids.new_zeros(n_all, self.hp.content_embedding_size)], dim=1)
+        item_parts, bias_parts, start = {}, {}, 0
+        for name, part in vectors.items():
+            columns = slice(start, start + part.shape[1])
+            start = columns.stop
+            item_parts[name] = torch.cat([blank, part @ self.content_factors.weight[:, columns].T], dim=1)
+            bias_parts[name] = part @ self.content_bias.weight[0, columns]
+        return ScoringParts(
+            items=to_array(sum(item_parts.values(), start=factors)),
+            bias=to_array(sum(bias_parts.values(), start=bias)),
+            users=to_array(self.users.weight),
+            item_parts={name: to_array(part) for name, part in item_parts.items()},
+            bias_parts={name: to_array(part) for name, part in bias_parts.items()},
+        )
