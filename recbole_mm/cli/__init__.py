@@ -82,9 +82,10 @@ def _register() -> None:
     from recbole_mm.cli.compare import compare
     from recbole_mm.cli.features import features
     from recbole_mm.cli.importing import import_
+    from recbole_mm.cli.recommend import recommend
     from recbole_mm.cli.train import train
 
-    for command in (train, compare, features, import_):
+    for command in (train, compare, features, import_, recommend):
         cli.add_command(command)
 
 

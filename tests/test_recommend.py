@@ -1,0 +1,379 @@
+"""Recommending from a run: new people as trained ones, explanations that add up, nothing seen comes back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from planted import Planted
+from recbole.data.interaction import Interaction
+
+from recbole_mm.catalogue import our_models
+from recbole_mm.errors import CheckpointError, ConfigError, RequestError
+from recbole_mm.model.fusion import Fusion
+from recbole_mm.quick_start import load, run
+from recbole_mm.recommend import Recommender
+
+FACTS = {"genre": {"field": "class", "encoding": "multi_hot"}, "age": {"field": "year", "encoding": "bumps"}}
+VARIANTS = {
+    "default": ("MMFusion", {}),
+    "content": ("MMFusion", {"engine": "content"}),
+    "cosine": ("MMFusion", {"matching": "cosine", "fusion": "gated", "item_item_weight": 0.0}),
+    "mlp": ("MMFusion", {"matching": "mlp", "fusion": "attention", "loss": "bpr"}),
+    "collaborative": ("MMFusion", {"engine": "collaborative", "fusion": "mean"}),
+    "VBPR": ("VBPR", {}),
+    "EASE": ("EASE", {}),
+    "ItemKNN": ("ItemKNN", {}),
+    "BPR": ("BPR", {}),
+    "LightGCN": ("LightGCN", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs by variant, trained when asked for."""
+    root = tmp_path_factory.mktemp("runs")
+    data = Planted(root / "dataset").write()
+    modalities = {**data.register(image="both", text="b"), **FACTS}
+    made = {}
+
+    def get(name: str, model: str | None = None, over: dict | None = None):
+        if name not in made:
+            model, over = VARIANTS[name] if model is None else (model, over)
+            config = data.config(modalities=modalities, epochs=3, **over)
+            run(model, data.name, config=config, run_dir=root / name)
+            made[name] = root / name
+        return made[name]
+
+    return get
+
+
+@pytest.fixture
+def recommender(runs):
+    return Recommender.load(runs("default"))
+
+
+def model_scores(run_dir) -> np.ndarray:
+    """Scores of all users by the trained model itself, [U, I]."""
+    parts = load(run_dir)
+    users = range(parts.dataset.user_num)
+    with torch.no_grad():
+        rows = [parts.model.full_sort_predict(Interaction({"user_id": torch.tensor([u])})).reshape(-1) for u in users]
+    return torch.stack(rows).numpy()
+
+
+def tokens(found) -> list[str]:
+    return [r.film.item for r in found]
+
+
+# -- scores --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_arrays_score_as_the_model_does(runs, name):
+    recommender, expected = Recommender.load(runs(name)), model_scores(runs(name))
+    n_items = len(recommender.films.catalogue.tokens)
+    for user in ("u0", "u13", "u71"):
+        found = recommender.recommend(user=user, k=10)
+        row = expected[recommender.user_ids[user]]
+        ids = [recommender.films.ids[t] for t in tokens(found)]
+        np.testing.assert_allclose([r.score for r in found], row[ids], rtol=2e-4, atol=2e-5)
+        left_out = set(recommender.seen.of(recommender.user_ids[user]).items.tolist()) | {0}
+        allowed = np.array([i for i in range(n_items) if i not in left_out])
+        np.testing.assert_allclose(np.sort(row[ids])[::-1], np.sort(row[allowed])[::-1][:10], rtol=2e-4, atol=2e-5)
+
+
+def test_somebody_new_with_a_trained_users_history_gets_the_same_by_content(runs):
+    recommender = Recommender.load(runs("content"))
+    for user in recommender.user_ids:
+        history = recommender.histories.of(recommender.user_ids[user])
+        mean, power = recommender.scale.mean, recommender.scale.power
+        names = [recommender.films.catalogue.tokens[i] for i in history.items]
+        ratings = [float(w ** (1 / power) * mean) for w in history.weights]
+        others = [recommender.films.catalogue.tokens[i] for i in recommender.seen.of(recommender.user_ids[user]).items]
+        watched = [(t, round(r)) for t, r in zip(names, ratings, strict=True)]
+        same = recommender.recommend(watched=watched, exclude=others, low_ratings="as_trained")
+        assert tokens(same) == tokens(recommender.recommend(user=user))
+
+
+@pytest.mark.parametrize("name", ["default", "collaborative", "VBPR", "BPR", "LightGCN", "cosine", "mlp"])
+def test_folded_in_people_get_nearly_the_trained_users_list(runs, name):
+    """Of 90 films 20 are .25 by chance. Three epochs on 72 users teach little; benchmarks/new_people.py has imdb's."""
+    recommender = Recommender.load(runs(name))
+    shared = []
+    for user in recommender.user_ids:
+        seen = [recommender.films.catalogue.tokens[i] for i in recommender.seen.of(recommender.user_ids[user]).items]
+        history = list(recommender.history(user))
+        new = recommender.recommend(watched=history, exclude=seen, k=20)
+        shared.append(len(set(tokens(new)) & set(tokens(recommender.recommend(user=user, k=20)))) / 20)
+    assert np.mean(shared) > 0.6
+
+
+@pytest.mark.parametrize("model", our_models())
+def test_every_model_of_ours_takes_somebody_new(runs, model):
+    recommender = Recommender.load(runs(model, model, {}))
+    assert recommender.store.manifest.new_users, f"{model} has no scoring_parts()"
+    found = recommender.recommend(watched={"i1": 5, "i2": 1}, k=5, explain=True)
+    assert len(found) == 5
+    for r in found:
+        total = sum(p.contribution for p in r.why.films) + r.why.profile + r.why.popularity
+        assert total == pytest.approx(r.score, rel=1e-4, abs=1e-5)
+
+
+def test_models_that_need_a_trained_user_say_so(runs):
+    recommender = Recommender.load(runs("MultiVAE", "MultiVAE", {}))
+    assert len(recommender.recommend(user="u1", k=3)) == 3
+    with pytest.raises(RequestError, match="MultiVAE cannot score somebody it was not trained on; use"):
+        recommender.recommend(watched=["i1"])
+    with pytest.raises(RequestError, match="no parts"):
+        recommender.explain("i1", user="u1")
+
+
+# -- explanations --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_explanations_add_up(runs, name):
+    recommender = Recommender.load(runs(name))
+    asked = {"genres": ["g1"], "lean": {"text": 1.5, "image": -0.5}}
+    for person in ({"user": "u5"}, {"watched": {"i3": 5, "i4": 1, "i9": None}}, {"user": "u5", "watched": {"i3": 2}}):
+        for r in recommender.recommend(**person, **asked, explain=True, k=6):
+            by_film = sum(p.contribution for p in r.why.films) + r.why.profile + r.why.popularity + r.why.genres
+            assert by_film == pytest.approx(r.score, rel=1e-4, abs=1e-5)
+            assert sum(r.why.modalities.values()) + r.why.genres == pytest.approx(r.score, rel=1e-4, abs=1e-5)
+            for part in r.why.films:
+                assert sum(part.by.values()) == pytest.approx(part.contribution, rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["EASE", "ItemKNN"])
+def test_where_scores_are_linear_a_films_part_is_what_leaving_it_out_takes(runs, name):
+    recommender = Recommender.load(runs(name))
+    why = recommender.explain("i20", watched={"i3": 5, "i4": 1, "i9": None, "i11": 4})
+    for part in why.films:
+        assert part.without == pytest.approx(why.score - part.contribution, rel=1e-5, abs=1e-6)
+
+
+def test_score_without_a_film_is_that_of_somebody_who_never_watched_it(recommender):
+    watched = {"i3": 5, "i4": 1, "i9": None}
+    why = recommender.explain("i20", watched=watched)
+    for part in why.films:
+        rest = {film: rating for film, rating in watched.items() if film != part.film.item}
+        assert part.without == pytest.approx(recommender.explain("i20", watched=rest).score, rel=1e-6)
+
+
+def test_silencing_a_watched_film_in_slow_motion(runs):
+    """The attention's denominators held, the film's numerator gone: written out here without the package's code."""
+    recommender = Recommender.load(runs("content"))
+    p, watched = recommender.parts, {"i3": 5.0, "i4": 5.0, "i9": 4.0}
+    ids = [recommender.films.ids[t] for t in watched]
+    target = recommender.films.ids["i20"]
+    weights = [(r / recommender.scale.mean) ** recommender.scale.power for r in watched.values()]
+
+    def score(silenced: int | None) -> float:
+        heads, size = p.pooling.shape[1], p.items.shape[1] // p.pooling.shape[1]
+        total = float(p.bias[target])
+        for h in range(heads):
+            part = slice(h * size, (h + 1) * size)
+            below = sum(float(p.pooling[j, h]) for j in ids)
+            for j in ids:
+                if j != silenced:
+                    total += float(p.pooling[j, h]) / below * float(p.items[j, part] @ p.items[target, part])
+        return total + sum(
+            w * float(p.item_item[j, target]) for j, w in zip(ids, weights, strict=True) if j != silenced
+        )
+
+    why = recommender.explain("i20", watched=watched)
+    assert why.score == pytest.approx(score(None), rel=1e-5)
+    for film in why.films:
+        lost = score(None) - score(recommender.films.ids[film.film.item])
+        assert film.contribution == pytest.approx(lost, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("how", ["concat", "mean", "gated", "attention"])
+def test_fusion_parts_are_what_a_silenced_modality_takes(how):
+    torch.manual_seed(0)
+    fuse = Fusion({"a": 5, "b": 3}, 8, how=how, n_heads=2, dropout=0.0).eval()
+    vectors, mask = {"a": torch.randn(6, 5), "b": torch.randn(6, 3)}, torch.rand(6, 2) > 0.3
+    whole, parts = fuse(vectors, mask), fuse.parts(vectors, mask)
+    assert not parts["a"][~mask[:, 0]].any()
+    if how == "concat":  # nothing normalises: silencing can be done on the input
+        silent = {**vectors, "a": torch.zeros_like(vectors["a"])}
+        torch.testing.assert_close(whole - fuse(silent, mask), parts["a"])
+    rest = whole - parts["a"] - parts["b"]
+    if how == "attention":  # what is left is the query's own value
+        query = fuse.query.expand(6, -1, -1)
+        keys = torch.cat([query, torch.stack([fuse.projections[n](vectors[n]) for n in "ab"], 1) + fuse.kind], 1)
+        absent = torch.cat([torch.zeros(6, 1, dtype=torch.bool), ~mask], 1)
+        weight = fuse.attention(query, keys, keys, key_padding_mask=absent, average_attn_weights=False)[1][:, :, 0, 0]
+        value = torch.nn.functional.linear(fuse.query[0], fuse.attention.in_proj_weight[16:]).view(2, 4)
+        expected = fuse.attention.out_proj((weight.unsqueeze(-1) * value).flatten(1))
+        torch.testing.assert_close(rest, expected)
+    else:
+        torch.testing.assert_close(rest, torch.zeros_like(rest), atol=1e-6, rtol=0)
+
+
+# -- wishes --------------------------------------------------------------------------------------------------------
+
+films = st.sampled_from([f"i{n}" for n in range(90)])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    user=st.none() | st.sampled_from(["u1", "u40"]),
+    watched=st.dictionaries(films, st.none() | st.floats(1, 5), max_size=8),
+    exclude=st.lists(films, max_size=5),
+    genres=st.lists(st.sampled_from(["g0", "h1"]), max_size=2),
+    only=st.lists(st.sampled_from(["g1", "h0"]), max_size=2),
+    diversity=st.sampled_from([0.0, 0.4, 1.0]),
+    k=st.integers(1, 90),
+)
+def test_nothing_seen_or_excluded_comes_back(runs, user, watched, exclude, genres, only, diversity, k):
+    recommender = Recommender.load(runs("default"))
+    wishes = {"genres": genres, "only_genres": only, "diversity": diversity}
+    if user is None and not watched and not genres and not only:
+        with pytest.raises(RequestError, match="nothing to go by"):
+            recommender.recommend(k=k)
+        return
+    found = recommender.recommend(user=user, watched=watched, exclude=exclude, k=k, **wishes)
+    names = tokens(found)
+    seen = set() if user is None else {recommender.films.catalogue.tokens[i] for i in
+                                       recommender.seen.of(recommender.user_ids[user]).items}  # fmt: skip
+    assert not set(names) & (seen | set(watched) | set(exclude))
+    assert len(set(names)) == len(names) <= k
+    assert [r.rank for r in found] == list(range(1, len(found) + 1))
+    assert all(not only or set(only) & set(r.film.genres) for r in found)
+    if not diversity:
+        assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
+
+
+def test_a_low_rating_counts_against(recommender):
+    liked, disliked = (
+        {r.film.item: r.score for r in recommender.recommend(watched={"i3": rating}, k=89)} for rating in (5, 1)
+    )
+    nearest = recommender.similar("i3", 1, by="image")[0].film.item
+    assert liked[nearest] > disliked[nearest]
+    as_trained = recommender.recommend(watched={"i3": 1}, low_ratings="as_trained", k=89)
+    assert {r.film.item: r.score for r in as_trained}[nearest] > disliked[nearest]
+
+
+def test_genres_lift_and_a_lean_moves_the_list(recommender):
+    plain = recommender.recommend(watched=["i3"], k=89)
+    lifted = recommender.recommend(watched=["i3"], genres=["G1"], genre_weight=50, k=89)
+    last = max(r.rank for r in lifted if "g1" in r.film.genres)
+    assert last == sum("g1" in r.film.genres for r in plain)
+    leaning = recommender.recommend(watched=["i3"], lean={"image": 50}, k=5)
+    near = {s.film.item for s in recommender.similar("i3", 8, by="image")}
+    assert len(near & set(tokens(leaning))) >= 4
+    assert tokens(leaning) != tokens(plain)[:5]
+
+
+def test_diversity_spreads_the_list(recommender):
+    def likeness(found) -> float:
+        ids = np.array([recommender.films.ids[t] for t in tokens(found)])
+        return recommender.content.among(ids)[~np.eye(len(ids), dtype=bool)].mean()
+
+    narrow, wide = (recommender.recommend(user="u3", k=8, diversity=d) for d in (0.0, 0.8))
+    assert narrow[0].film == wide[0].film
+    assert likeness(wide) < likeness(narrow)
+
+
+def test_everyone_equals_one_by_one(recommender):
+    lists = dict(recommender.everyone(7))
+    assert list(lists) == list(recommender.user_ids)
+    for user, found in lists.items():
+        assert found == recommender.recommend(user=user, k=7)
+
+
+def test_similar_is_the_cosine_of_the_features(recommender):
+    features = load(recommender.store.run_dir).dataset.modality("image").features
+    vectors = features.vectors - features.vectors.mean(0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    row = {t: n for n, t in enumerate(features.tokens)}
+    for s in recommender.similar("i7", 5, by="image"):
+        assert s.similarity == pytest.approx(float(vectors[row["i7"]] @ vectors[row[s.film.item]]), abs=2e-3)
+    best = max((t for t in row if t != "i7"), key=lambda t: vectors[row["i7"]] @ vectors[row[t]])
+    assert recommender.similar("i7", 1, by="image")[0].film.item == best
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ({}, "nothing to go by"),
+        ({"user": "nobody"}, "no user 'nobody'"),
+        ({"watched": ["zzzzzz"]}, "no film 'zzzzzz'"),
+        ({"watched": {"i1": float("nan")}}, "rating nan is not on the scale; expected 1 to 5"),
+        ({"watched": {"i1": 6}}, "expected 1 to 5"),
+        ({"user": "u1", "k": 0}, "k=0; expected 1 to the number of films, 90"),
+        ({"user": "u1", "k": 10**9}, "expected 1 to the number of films"),
+        ({"user": "u1", "genres": ["g11"]}, "no genre 'g11'; did you mean 'g1'"),
+        ({"user": "u1", "lean": {"imag": 1}}, "did you mean 'image'"),
+        ({"user": "u1", "lean": {"image": float("inf")}}, "expected -100 to 100"),
+        ({"user": "u1", "diversity": float("nan")}, "diversity=nan; expected 0 to 1"),
+        ({"user": "u1", "exclude": [f"i{n}" for n in range(90)]}, "no film is left"),
+        ({"user": "u1", "low_ratings": "maybe"}, "expected 'against' or 'as_trained'"),
+    ],
+)
+def test_questions_that_cannot_be_answered(recommender, question, answer):
+    with pytest.raises(RequestError, match=answer.replace("(", r"\(")):
+        recommender.recommend(**question)
+
+
+def test_an_index_answers_as_exact_scoring_does(runs):
+    exact, near = Recommender.load(runs("VBPR")), Recommender.load(runs("VBPR"))
+    index = near.approximate(recall=1.0)
+    assert index.recall == 1.0
+    for question in ({"user": "u3"}, {"watched": {"i1": 5, "i2": 1}, "exclude": ["i5", "i6"]}):
+        assert tokens(near.recommend(**question, k=8)) == tokens(exact.recommend(**question, k=8))
+    again = Recommender.load(runs("VBPR"))
+    assert again.approximate(recall=1.0).probed == index.probed
+    with pytest.raises(ConfigError, match="does not score by products of vectors alone"):
+        Recommender.load(runs("default")).approximate()
+
+
+# -- the serving folder --------------------------------------------------------------------------------------------
+
+
+def test_opening_needs_neither_torch_nor_recbole(runs, tmp_path):
+    import subprocess
+    import sys
+
+    Recommender.load(runs("default"))
+    code = (
+        "import sys; from recbole_mm.recommend import Recommender; "
+        f"Recommender.load({str(runs('default'))!r}).recommend(watched=['i1'], explain=True); "
+        "print(sorted({'torch', 'recbole', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_that_was_tampered_with_is_refused_or_made_anew(runs, tmp_path):
+    import shutil
+
+    shutil.copytree(runs("default"), tmp_path / "run")
+    before = Recommender.load(tmp_path / "run").recommend(user="u1")
+    folder = tmp_path / "run" / "serving"
+
+    def refused(path, content: bytes, match: str) -> None:
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=match):
+            Recommender.load(tmp_path / "run")
+        path.write_bytes(whole)
+
+    items = folder / "items.npy"
+    refused(items, items.read_bytes()[:100], "not a readable array.*remove")
+    np.save(tmp_path / "other.npy", np.zeros((3, 2), np.float32))
+    refused(items, (tmp_path / "other.npy").read_bytes(), r"\(3, 2\); expected float32")
+    np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    refused(items, (tmp_path / "pickled.npy").read_bytes(), "not a readable array")
+    refused(folder / "catalogue.json", b"{", "not readable")
+    refused(folder / "catalogue.json", b'{"tokens": []}', "titles")
+    refused(folder / "users.json", b'{"a": 1}', "do not belong together")
+    refused(folder / "serving.json", b"[[", "not readable")
+    manifest = (folder / "serving.json").read_text()
+    (folder / "serving.json").write_text(manifest.replace("recbole_mm.serving.1", "recbole_mm.serving.0"))
+    assert Recommender.load(tmp_path / "run").recommend(user="u1") == before  # of another version: made anew
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(CheckpointError, match="expected the directory of a finished run"):
+        Recommender.load(tmp_path / "run")
