@@ -79,13 +79,14 @@ def cli(debug: bool) -> None:
 
 
 def _register() -> None:
+    from recbole_mm.cli.add_items import add_items
     from recbole_mm.cli.compare import compare
     from recbole_mm.cli.features import features
     from recbole_mm.cli.importing import import_
     from recbole_mm.cli.recommend import recommend
     from recbole_mm.cli.train import train
 
-    for command in (train, compare, features, import_, recommend):
+    for command in (train, compare, features, import_, recommend, add_items):
         cli.add_command(command)
 
 
