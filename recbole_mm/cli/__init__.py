@@ -84,9 +84,10 @@ def _register() -> None:
     from recbole_mm.cli.features import features
     from recbole_mm.cli.importing import import_
     from recbole_mm.cli.recommend import recommend
+    from recbole_mm.cli.serve import serve
     from recbole_mm.cli.train import train
 
-    for command in (train, compare, features, import_, recommend, add_items):
+    for command in (train, compare, features, import_, recommend, serve, add_items):
         cli.add_command(command)
 
 

@@ -1,0 +1,1 @@
+"""The recommender over HTTP, with a page; needs the extra ``serve``."""
