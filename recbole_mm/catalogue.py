@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recbole_mm.errors import ConfigError, nearest
 
-_OURS = "recbole_mm.model.general_recommender"
+_OURS = ("general_recommender", "classifier")  # folders of recbole_mm/model
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ModelRef:
             ConfigError: the user's module or class cannot be imported, or is not a RecBole model.
         """
         if self.origin == "recbole_mm":
-            return _attribute(f"{_OURS}.{self.name.lower()}", self.name)
+            return _attribute(_module_of(self.name), self.name)
         if self.origin == "user":
             return _user_class(self.spec)
         from recbole_mm import compat
@@ -51,6 +51,11 @@ def our_models() -> list[str]:
     from recbole_mm.resources import shipped
 
     return sorted(f.stem for f in shipped("properties/model").glob("*.yaml"))
+
+
+def _module_of(name: str) -> str:
+    folder = next(f for f in _OURS if (Path(__file__).parent / "model" / f / f"{name.lower()}.py").is_file())
+    return f"recbole_mm.model.{folder}.{name.lower()}"
 
 
 def recbole_models() -> list[str]:

@@ -24,6 +24,8 @@ from recbole.utils import (  # noqa: E402
     training_arguments,
 )
 
+import recbole_mm.metrics  # noqa: E402, F401 - registers them before a configuration names them
+
 # Read by RecBole's code, but named in none of its argument lists or property files.
 _RECBOLE_KEYS = {
     "model", "dataset", "config_files", "encoding", "double_tower", "train_rec_step", "train_kg_step", "loss_type",
@@ -142,7 +144,11 @@ class Config(RecBoleConfig):  # type: ignore[misc]
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         layers = [shipped("properties/overall.yaml")]
-        if model_class.type in _RANKING_TYPES:  # type: ignore[attr-defined]
+        classifies = getattr(model_class, "classifies", False)
+        ranks = model_class.type in _RANKING_TYPES or (classifies and self._asks_to_rank())  # type: ignore[attr-defined]
+        if classifies:
+            layers.append(shipped("properties/classification.yaml"))
+        if ranks:
             layers.append(shipped("properties/ranking.yaml"))
         layers += [shipped(f"properties/model/{model}.yaml"), shipped(f"properties/dataset/{dataset}.yaml")]
         layers += [_beside(model_class)]
@@ -150,13 +156,19 @@ class Config(RecBoleConfig):  # type: ignore[misc]
         layers += [dataset_file(data_path, dataset)]
         for layer in layers:
             if layer.is_file():
-                self._add_layer(read_yaml(layer), ranks=model_class.type in _RANKING_TYPES)  # type: ignore[attr-defined]
+                self._add_layer(read_yaml(layer), ranks=ranks)
         added = modalities_file(data_path, dataset)
         if added.is_file():
             registered = dict(self.internal_config_dict.get("modalities") or {})
             registered.update(read_yaml(added).get("modalities") or {})
             self.internal_config_dict["modalities"] = registered
         self._check_external()
+
+    def _asks_to_rank(self) -> bool:
+        """Whether a classifier is to be evaluated as a ranking (``eval_args.mode: full``)."""
+        given = self.external_config_dict.get("eval_args")
+        mode = given.get("mode") if isinstance(given, Mapping) else None
+        return "full" in (mode.values() if isinstance(mode, Mapping) else [mode])
 
     def _add_layer(self, content: dict[str, Any], *, ranks: bool) -> None:
         for_ranking = content.pop("ranking", None) or {}

@@ -11,7 +11,9 @@ import numpy as np
 from recbole_mm import run_directory
 from recbole_mm.catalogue import find_model
 from recbole_mm.config import Config, read_yaml
+from recbole_mm.cross_validation import classifies_labels, run_folds, wants_folds, write_predictions
 from recbole_mm.data import create_dataset, prepare_files, split
+from recbole_mm.data.protocol import ProtocolConfig
 from recbole_mm.errors import CheckpointError, ConfigError, DataError
 from recbole_mm.files import replacing
 from recbole_mm.reporting import plot_curves
@@ -140,6 +142,9 @@ def run(
     configuration = _configuration(asked)
     where = run_directory.create(run_dir or configuration["run_dir"], asked.dataset, ref.name)
     configuration["checkpoint_dir"] = str(where)
+    if wants_folds(configuration):
+        run_directory.write_config(where, configuration, asked.model_spec, str(asked.data_path))
+        return _run_folds(asked, configuration, where, reporter)
     with run_directory.logging_to(where):
         parts = _build(configuration, reporter)
         run_directory.write_config(where, configuration, asked.model_spec, str(asked.data_path))
@@ -162,11 +167,28 @@ def resume(run_dir: str | Path, *, reporter: Reporter | None = None) -> dict[str
     prepare_files(asked.dataset, asked.data_path)
     configuration = _configuration(asked)
     configuration["checkpoint_dir"] = str(where)
+    if wants_folds(configuration):
+        return _run_folds(asked, configuration, where, reporter)
     with run_directory.logging_to(where):
         parts = _build(configuration, reporter)
         if (where / LAST).is_file():  # otherwise it was interrupted in its first epoch
             parts.trainer.resume()
         return _finish(parts, asked, where, started, reporter)
+
+
+def _run_folds(asked: Request, configuration: Config, where: Path, reporter: Reporter) -> dict[str, Any]:
+    """Every fold as a run in a directory of its own; those that are finished are taken over."""
+
+    def run_fold(fold: int, folder: Path) -> dict[str, Any]:
+        if (folder / run_directory.CONFIG).is_file():
+            return resume(folder, reporter=reporter)
+        config = {**asked.overrides, "fold": fold, "run_dir": None}
+        return run(
+            asked.model_spec, asked.dataset, config_files=asked.config_files, config=config, run_dir=folder,
+            reporter=reporter,
+        )  # fmt: skip
+
+    return run_folds(where, ProtocolConfig.read(configuration), run_fold, reporter.stage)
 
 
 def load(run_dir: str | Path) -> Run:
@@ -241,6 +263,10 @@ def _finish(parts: Run, asked: Request, where: Path, started: float, reporter: R
         raise DataError("validation or test part is empty; expected rows: check eval_args")
     _write_per_user(where / run_directory.PER_USER, parts)
     result = _result(parts, asked, dict(valid[0]), dict(test[0]))
+    if classifies_labels(config):
+        write_predictions(where, parts)
+        setting = ProtocolConfig.read(config)
+        result.update(protocol=setting.protocol, leaky=setting.leaky)
     result["eval_s"] = round(result["eval_s"] + valid[1] + test[1], 3)
     plot_curves(
         where / "curves.png", trainer.history, title=f"{config['model']} on {config['dataset']}, seed {config['seed']}",

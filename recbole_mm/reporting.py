@@ -39,3 +39,28 @@ def plot_curves(path: Path, history: Sequence[Any], *, title: str, valid_metric:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
+
+
+def plot_confusion(path: Path, counts: Sequence[Sequence[int]], classes: Sequence[str], *, title: str) -> None:
+    """A confusion matrix as a PNG: labels by row, predictions by column, shares of the row as colour."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+    totals = [max(1, sum(row)) for row in counts]
+    shares = [[n / total for n in row] for row, total in zip(counts, totals, strict=True)]
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for r, row in enumerate(counts):
+        for c, number in enumerate(row):
+            colour = "white" if shares[r][c] > 0.55 else "black"
+            axis.text(c, r, f"{number:,}\n{shares[r][c]:.0%}", ha="center", va="center", color=colour)
+    names = list(classes)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="predicted", ylabel="label")
+    axis.set_title(title, fontsize="medium")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    plt.close(figure)

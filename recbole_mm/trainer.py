@@ -21,7 +21,7 @@ compat.apply()
 
 import recbole.trainer.trainer as recbole_trainer  # noqa: E402
 from recbole.evaluator import Evaluator  # noqa: E402
-from recbole.utils import get_trainer  # noqa: E402
+from recbole.utils import EvaluatorType, get_trainer  # noqa: E402
 
 # RecBole's metrics that are a mean over users, by what their metric_info takes
 _NEED_POSITIVES, _NEED_RANKS_ONLY = {"ndcg", "recall", "map"}, {"hit", "mrr", "precision"}
@@ -65,9 +65,11 @@ class _PerUserEvaluator(Evaluator):  # type: ignore[misc]
     """RecBole's evaluator, keeping each user's values of the last top-k evaluation."""
 
     per_user: dict[str, NDArray[Any]]
+    scores: NDArray[Any] | None = None  # of the last evaluation by value metrics, in the part's order
 
     def evaluate(self, dataobject: Any) -> dict[str, float]:
         self.per_user = {}
+        self.scores = dataobject.get("rec.score").numpy() if "rec.score" in dataobject else None
         if "rec.topk" in dataobject:
             for name, metric in self.metric_class.items():
                 if name in _NEED_POSITIVES | _NEED_RANKS_ONLY:
@@ -238,6 +240,25 @@ class RunTrainerMixin:
         return self.evaluator.per_user
 
 
+class ClassifyingMixin(RunTrainerMixin):
+    """Of classifiers: a part is predicted from the labels known to it, as probabilities where classes count."""
+
+    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """As a run's, with the known labels of the part that is evaluated."""
+        before = self.model.known  # type: ignore[attr-defined]
+        self.model.observe(eval_data._dataset.known)  # type: ignore[attr-defined]
+        try:
+            return super().evaluate(eval_data, *args, **kwargs)
+        finally:
+            self.model.observe(before)  # type: ignore[attr-defined]
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        if self.config["eval_type"] != EvaluatorType.VALUE:  # type: ignore[attr-defined]
+            return super()._neg_sample_batch_eval(batched_data)  # type: ignore[misc]
+        interaction, _, positive_u, positive_i = batched_data
+        return interaction, self.model.predict_proba(interaction), positive_u, positive_i  # type: ignore[attr-defined]
+
+
 def load_into(model: Any, state: dict[str, Any], path: Path) -> None:
     """Load a stored model state, refusing one of another shape.
 
@@ -277,11 +298,12 @@ def _number(value: Any) -> float | None:
 
 
 @cache
-def run_trainer(base: type) -> type:
+def run_trainer(base: type, mixin: type = RunTrainerMixin) -> type:
     """``base``, one of RecBole's trainers, as a trainer of runs."""
-    return type(f"Run{base.__name__}", (RunTrainerMixin, base), {})
+    return type(f"Run{base.__name__}", (mixin, base), {})
 
 
 def trainer_for(config: Any) -> type:
     """The trainer class that RecBole would choose for the model, as a trainer of runs."""
-    return run_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))
+    mixin = ClassifyingMixin if getattr(config.model_class, "classifies", False) else RunTrainerMixin
+    return run_trainer(get_trainer(config["MODEL_TYPE"], config["model"]), mixin)

@@ -7,6 +7,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from labels import Labelled
 from planted import Planted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,3 +22,8 @@ def _in_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def planted(tmp_path):
     return Planted(tmp_path / "dataset").write()
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    return Labelled(tmp_path / "dataset").write()

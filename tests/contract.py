@@ -15,9 +15,19 @@ from recbole_mm.trainer import load_into
 
 def build(model: str, data, over=None):
     """The parts of a run, not trained."""
-    config = data.config(modalities=data.register(image="both", text="b"), **(over or {}))
+    config = settings(model, data, modalities=data.register(image="both", text="b"), **(over or {}))
     asked = request(model, data.name, config={**config, "checkpoint_dir": "parts"})
     return _build(_configuration(asked), Silent())
+
+
+def classifies(model: str) -> bool:
+    """Whether a model predicts classes of labels; the others rank."""
+    return getattr(find_model(model).load(), "classifies", False)
+
+
+def settings(model: str, data, **over):
+    """Parameters of a short run; of a classifier, one fold."""
+    return data.config(**({"fold": 1} if classifies(model) else {}), **over)
 
 
 def config_class(model_class: type) -> type[ModelConfig]:
@@ -36,14 +46,6 @@ class ModelContract:
         assert fields <= keys
         assert keys - fields <= training
 
-    def test_seeded_run_repeats(self, model, planted):
-        config = planted.config(modalities=planted.register(image="both", text="b"), epochs=3)
-        results = [run(model, planted.name, config=config, run_dir=f"repeat{n}") for n in range(2)]
-        other = run(model, planted.name, config={**config, "seed": 7}, run_dir="other")
-        assert results[0]["test"] == results[1]["test"]
-        assert results[0]["valid"] == results[1]["valid"]
-        assert other["split"] != results[0]["split"]
-
     def test_predict_equals_full_sort_predict(self, model, planted):
         parts = build(model, planted)
         parts.model.eval()
@@ -57,7 +59,7 @@ class ModelContract:
         torch.testing.assert_close(full[1], full[2])
 
     def test_checkpoint_round_trip(self, model, planted):
-        config = planted.config(modalities=planted.register(image="both", text="b"), epochs=2)
+        config = settings(model, planted, modalities=planted.register(image="both", text="b"), epochs=2)
         result = run(model, planted.name, config=config, run_dir="run")
         parts = load("run")
         assert dict(parts.trainer.evaluate(parts.test_data, load_best_model=False)) == result["test"]
@@ -67,18 +69,6 @@ class ModelContract:
         state = {k: v[..., :-1] if v.ndim else v for k, v in parts.model.state_dict().items()}
         with pytest.raises(CheckpointError, match="another shape"):
             load_into(parts.model, {"state_dict": state, "other_parameter": {}}, "somewhere")
-
-    def test_loss_falls(self, model, planted):
-        parts = build(model, planted, {"learning_rate": 0.01})
-        losses = [parts.trainer._train_epoch(parts.train_data, epoch) for epoch in range(10)]
-        assert np.isfinite(losses).all()
-        assert np.mean(losses[-2:]) < 0.97 * losses[0]
-
-    def test_beats_random_on_a_planted_answer(self, model, planted):
-        config = planted.config(modalities=planted.register(image="both", text="b"), epochs=15, learning_rate=0.01)
-        result = run(model, planted.name, config=config, run_dir="run")
-        chance = 10 / planted.n_items  # expected recall@10 of a random ranking, at most
-        assert result["test"]["recall@10"] > 2.5 * chance
 
     def test_masked_modality_has_no_effect(self, model, planted, monkeypatch):
         def scores(garbage):
@@ -103,7 +93,7 @@ class ModelContract:
 
     def test_modality_that_is_not_chosen_has_no_effect(self, model, planted):
         both = planted.register(image="both", text="b")
-        config = planted.config(epochs=2)
+        config = settings(model, planted, epochs=2)
         chosen = run(model, planted.name, config={**config, "modalities": {"image": both["image"]}}, run_dir="one")
         (planted.folder / f"{planted.name}.modalities.yaml").write_text(
             "modalities:\n" + "".join(f"  {name}: {{file: {entry['file']}}}\n" for name, entry in both.items())
@@ -118,3 +108,57 @@ class ModelContract:
         parts = build(model, planted, {"use_gpu": True, "gpu_id": "0"})
         assert {p.device.type for p in parts.model.parameters()} == {"cpu"}
         assert np.isfinite(parts.trainer._train_epoch(parts.train_data, 0))
+
+
+class RankingContract(ModelContract):
+    """What holds besides for models that rank."""
+
+    def test_seeded_run_repeats(self, model, planted):
+        config = settings(model, planted, modalities=planted.register(image="both", text="b"), epochs=3)
+        results = [run(model, planted.name, config=config, run_dir=f"repeat{n}") for n in range(2)]
+        other = run(model, planted.name, config={**config, "seed": 7}, run_dir="other")
+        assert results[0]["test"] == results[1]["test"]
+        assert results[0]["valid"] == results[1]["valid"]
+        assert other["split"] != results[0]["split"]
+
+    def test_loss_falls(self, model, planted):
+        parts = build(model, planted, {"learning_rate": 0.01})
+        losses = [parts.trainer._train_epoch(parts.train_data, epoch) for epoch in range(10)]
+        assert np.isfinite(losses).all()
+        assert np.mean(losses[-2:]) < 0.97 * losses[0]
+
+    def test_beats_random_on_a_planted_answer(self, model, planted):
+        config = settings(
+            model, planted, modalities=planted.register(image="both", text="b"), epochs=15, learning_rate=0.01
+        )
+        result = run(model, planted.name, config=config, run_dir="run")
+        chance = 10 / planted.n_items  # expected recall@10 of a random ranking, at most
+        assert result["test"]["recall@10"] > 2.5 * chance
+
+
+class ClassifyingContract(ModelContract):
+    """What holds besides for models that predict classes."""
+
+    def test_seeded_run_repeats(self, model, labelled):
+        config = settings(model, labelled, epochs=3)
+        results = [run(model, labelled.name, config=config, run_dir=f"repeat{n}") for n in range(2)]
+        same_folds = run(model, labelled.name, config={**config, "seed": 7}, run_dir="seed")
+        other_folds = run(model, labelled.name, config={**config, "split_seed": 7}, run_dir="folds")
+        assert results[0]["test"] == results[1]["test"]
+        assert results[0]["valid"] == results[1]["valid"]
+        assert same_folds["split"] == results[0]["split"] != other_folds["split"]
+
+    def test_loss_falls_where_there_is_one(self, model, labelled):
+        asked = request(model, labelled.name, config={**settings(model, labelled), "checkpoint_dir": "parts"})
+        parts = _build(_configuration(asked), Silent())
+        losses = [parts.trainer._train_epoch(parts.train_data, epoch) for epoch in range(10)]
+        assert np.isfinite(losses).all()
+        assert np.mean(losses[-2:]) < 0.97 * losses[0] or (not parts.model.trains and losses == [0.0] * 10)
+
+    def test_probabilities_sum_to_one(self, model, labelled):
+        asked = request(model, labelled.name, config={**settings(model, labelled), "checkpoint_dir": "parts"})
+        parts = _build(_configuration(asked), Silent())
+        with torch.no_grad():
+            p = parts.model.eval().predict_proba(parts.test_data._dataset.inter_feat)
+        assert p.shape == (len(parts.test_data._dataset.inter_feat), 3)
+        torch.testing.assert_close(p.sum(1), torch.ones(len(p)))

@@ -98,5 +98,6 @@ class Planted:
         """Parameters of a short run on this data set."""
         return {
             "data_path": str(self.root), "load_col": {"inter": ["user_id", "item_id", "rating"]}, "epochs": 8,
-            "stopping_step": 8, "train_batch_size": 128, "topk": [10], "modalities": {}, **over,
+            "stopping_step": 8, "train_batch_size": 128, "topk": [10], "modalities": {},
+            "label_from": {"field": "rating", "dislike_at_most": 2, "like_at_least": 4}, "genre_field": "class", **over,
         }  # fmt: skip

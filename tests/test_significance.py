@@ -6,7 +6,7 @@ from scipy import stats
 
 from recbole_mm.comparison import compare, describe, table
 from recbole_mm.errors import ConfigError, RecBoleMMError
-from recbole_mm.evaluation.significance import holm, mean_interval, paired_test
+from recbole_mm.evaluation.significance import compare_labels, holm, mean_interval, paired_test
 
 VALUES = st.lists(st.floats(-5, 5), min_size=2, max_size=30)
 
@@ -74,3 +74,23 @@ def test_comparison_refuses_nonsense(planted):
         compare(["Popp", "EASE"], planted.name)
     with pytest.raises(RecBoleMMError, match=r"Pop, seed 2020: .*epochs='many'"):
         compare(["Pop", "EASE"], planted.name, config={"data_path": str(planted.root), "epochs": "many"}, directory="c")
+
+
+def test_two_classifiers_on_the_same_labels():
+    from sklearn.metrics import accuracy_score, f1_score
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    draw = np.random.default_rng(0)
+    classes, users = draw.integers(0, 3, 1500), draw.integers(0, 90, 1500)
+    good, bad = (np.where(draw.random(1500) < share, classes, draw.integers(0, 3, 1500)) for share in (0.7, 0.4))
+    found = compare_labels(classes, good, bad, users)
+    assert found.accuracy.mean == pytest.approx(accuracy_score(classes, good) - accuracy_score(classes, bad))
+    f1 = [f1_score(classes, guesses, average="macro") for guesses in (good, bad)]
+    assert found.macro_f1.mean == pytest.approx(f1[0] - f1[1])
+    assert found.accuracy.low < found.accuracy.mean < found.accuracy.high
+    assert max(found.p_accuracy, found.p_macro_f1, found.p_mcnemar) < 0.01
+    right = np.stack([good == classes, bad == classes])
+    table = [[(right[0] & right[1]).sum(), (right[0] & ~right[1]).sum()], [(~right[0] & right[1]).sum(), 0]]
+    assert found.p_mcnemar == pytest.approx(mcnemar(np.array(table), exact=True).pvalue)
+    same = compare_labels(classes, good, good, users)
+    assert (same.p_accuracy, same.p_macro_f1, same.p_mcnemar) == (1.0, 1.0, 1.0)

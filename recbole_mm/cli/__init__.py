@@ -85,9 +85,10 @@ def _register() -> None:
     from recbole_mm.cli.importing import import_
     from recbole_mm.cli.recommend import recommend
     from recbole_mm.cli.serve import serve
+    from recbole_mm.cli.tables import audit_leakage, tables
     from recbole_mm.cli.train import train
 
-    for command in (train, compare, features, import_, recommend, serve, add_items):
+    for command in (train, compare, features, import_, recommend, serve, add_items, tables, audit_leakage):
         cli.add_command(command)
 
 

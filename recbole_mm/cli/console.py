@@ -87,19 +87,25 @@ def make_console() -> Console:
 def print_result(result: Mapping[str, Any], console: Console | None = None) -> None:
     """The last thing printed: the metrics on validation and test, and where everything is."""
     console = console or make_console()
-    table = Table(
-        title=f"{result['model']} on {result['dataset']}, seed {result['seed']}",
-        title_justify="left",
-        title_style="bold",
-    )
+    title = f"{result['model']} on {result['dataset']}, seed {result['seed']}"
+    if "protocol" in result:
+        title += f", protocol {result['protocol']}" + ", LEAKY: test labels reach the input" * result["leaky"]
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("metric")
     table.add_column("valid", justify="right")
     table.add_column("test", justify="right")
+    intervals = result.get("intervals")
+    if intervals:
+        table.add_column(f"95 % over {len(result['folds'])} folds", justify="right")
+    mark = " leaky" if result.get("leaky") else ""
     for name, value in result["test"].items():
-        table.add_row(name, f"{result['valid'].get(name, float('nan')):.4f}", f"{value:.4f}")
+        row = [name, f"{result['valid'].get(name, float('nan')):.4f}{mark}", f"{value:.4f}{mark}"]
+        console_interval = [f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}"] if intervals else []
+        table.add_row(*row, *console_interval)
     console.print(table)
+    best = f"best epoch {result['best_epoch']} of" if result["best_epoch"] is not None else "epochs"
     console.print(
-        f"best epoch {result['best_epoch']} of {result['epochs']}, {result['parameters']:,} parameters, "
+        f"{best} {result['epochs']}, {result['parameters']:,} parameters, "
         f"training {result['train_s']:.1f} s, evaluation {result['eval_s']:.1f} s, all {result['wall_s']:.1f} s, "
         f"peak memory {result['peak_rss_mb']:.0f} MB",
         highlight=False, soft_wrap=True,
@@ -123,3 +129,19 @@ def print_comparison(comparison: Any, console: Console | None = None) -> None:
     console.print(
         f"written to {comparison.directory}/{BASENAME}.md, .csv, .json, .png", highlight=False, soft_wrap=True
     )
+
+
+def print_experiment(experiment: Any, cells: Mapping[Any, Any], console: Console) -> None:
+    """The tables of an experiment: one row a row and metric."""
+    from recbole_mm.experiment import METRICS, shown
+
+    for name in experiment.tables:
+        table = Table(title=f"{experiment.title}: {name}", title_justify="left", title_style="bold")
+        for header in ("", "metric", *experiment.columns):
+            table.add_column(header, justify="left" if header in ("", "metric") else "right")
+        for row in experiment.rows:
+            for metric in METRICS:
+                values = [shown(cells[name, row, column], metric) for column in experiment.columns]
+                table.add_row(row, metric, *values)
+        console.print(table)
+    console.print("Means over folds and seeds ± half of the 95 % t-interval.", highlight=False)

@@ -7,6 +7,7 @@ from typing import Any
 from recbole_mm.config import Config
 from recbole_mm.data import imdb
 from recbole_mm.data.dataset import MultimodalMixin, multimodal
+from recbole_mm.data.labelled import with_labels
 from recbole_mm.errors import DataError, nearest
 from recbole_mm.resources import shipped
 
@@ -44,7 +45,7 @@ def dataset_class(config: Config) -> type:
     kind = str(config["MODEL_TYPE"]).rsplit(".", 1)[-1]
     by_type = {"SEQUENTIAL": "SequentialDataset", "KNOWLEDGE": "KnowledgeBasedDataset"}
     base = getattr(module, f"{config['model']}Dataset", None) or getattr(module, by_type.get(kind, "Dataset"))
-    return multimodal(base)
+    return with_labels(base) if getattr(config.model_class, "classifies", False) else multimodal(base)
 
 
 def create_dataset(config: Config) -> Any:

@@ -67,6 +67,11 @@ def read_item_column(item_file: Path, column: str, config: Any) -> list[str]:
     return [str(cell) for cell in table[column]]
 
 
+def item_columns(item_file: Path, config: Any) -> list[str]:
+    """Names of the columns of an atomic ``.item`` file."""
+    return [str(c) for c in read_items(item_file, config).columns]
+
+
 def read_items(item_file: Path, config: Any) -> pd.DataFrame:
     """An atomic ``.item`` file as text, columns by their names without types."""
     table = pd.read_csv(

@@ -1,5 +1,7 @@
 """Losses of ranking models; every one takes scores and answers a scalar."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,3 +37,10 @@ def cross_entropy(logits: Tensor, row: Tensor, column: Tensor, weight: Tensor | 
 def bce(score: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of ``score`` [B] against ``label`` [B] in {0, 1}."""
     return weighted_mean(F.binary_cross_entropy_with_logits(score, label, reduction="none"), weight)
+
+
+def class_weights(shares: Any, power: float) -> Tensor:
+    """(1 / share)^power of each class [C], scaled so that the mean weight of an example is 1."""
+    share = torch.as_tensor(shares, dtype=torch.float32)
+    weight = share.clamp(min=1e-6) ** -power
+    return weight / (weight * share).sum()

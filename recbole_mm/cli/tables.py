@@ -1,0 +1,51 @@
+"""``recbole-mm tables NAME`` and ``recbole-mm audit-leakage``: experiments of many runs, printed as tables."""
+
+from typing import Any
+
+import click
+
+from recbole_mm.cli.train import PASS_THROUGH
+
+
+@click.command(context_settings=PASS_THROUGH)
+@click.argument("name")
+@click.option("--out_dir", help="Where to write; finished runs in it are taken over. [default: experiments/NAME]")
+@click.pass_context
+def tables(ctx: click.Context, name: str, out_dir: str | None) -> None:
+    """Run an experiment of properties/experiment, such as flickscore_tables; parameters are set by --key=value."""
+    _run(ctx, name, out_dir, {})
+
+
+@click.command("audit-leakage", context_settings=PASS_THROUGH)
+@click.option("--dataset", default="flickscore", show_default=True, help="A data set of three-class labels.")
+@click.option("--out_dir", help="Where to write; finished runs in it are taken over. [default: experiments/...]")
+@click.pass_context
+def audit_leakage(ctx: click.Context, dataset: str, out_dir: str | None) -> None:
+    """Accuracy and macro-F1 of the published network under each defect of its evaluation, all of them, and none."""
+    _run(ctx, "leakage_audit", out_dir or f"experiments/leakage_audit-{dataset}", {"dataset": dataset})
+
+
+def _run(ctx: click.Context, name: str, out_dir: str | None, over: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from recbole_mm.cli import Interrupted, parameters
+
+    given = parameters(ctx.args, {"out_dir", "dataset"})
+    from recbole_mm.cli.console import make_console, print_experiment
+    from recbole_mm.config import parse_value
+    from recbole_mm.experiment import read_experiment, run_experiment
+
+    experiment = read_experiment(name).model_copy(update=over)
+    where = Path(out_dir or f"experiments/{name}")
+    console = make_console()
+    config = {key: value if key == "modalities" else parse_value(value) for key, value in given.items()}
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    try:
+        cells = run_experiment(experiment, where, config=config, progress=say)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; go on with the same command and --out_dir={where}") from None
+    print_experiment(experiment, cells, console)
+    say(f"written to {where}/tables.md, tables.json")

@@ -1,0 +1,147 @@
+"""An experiment: many runs of classifiers laid out as tables, each cell a run over folds; finished cells are kept."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recbole_mm.config import read_yaml
+from recbole_mm.errors import ConfigError, nearest
+from recbole_mm.evaluation.significance import Interval, mean_interval
+from recbole_mm.files import write_text
+from recbole_mm.modality import first_problem
+from recbole_mm.quick_start import resume, run
+from recbole_mm.resources import shipped
+from recbole_mm.run_directory import CONFIG
+
+METRICS = ("accuracy", "macro_f1")
+
+
+class Experiment(BaseModel):
+    """``properties/experiment/<name>.yaml``: every row in every column of every table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    dataset: str
+    seeds: list[int]
+    common: dict[str, Any] = {}  # parameters of all cells
+    tables: dict[str, dict[str, Any]]  # name -> parameters
+    rows: dict[str, dict[str, Any]]  # name -> parameters, `model` among them
+    columns: dict[str, dict[str, Any]]  # name -> parameters
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's metrics over folds and seeds."""
+
+    metrics: dict[str, Interval]
+    leaky: bool
+    wall_s: float
+
+
+def experiment_names() -> list[str]:
+    """Names of the experiments that can be run."""
+    files = shipped("properties/experiment").glob("*.yaml")
+    return sorted(f.stem for f in files if {"tables", "rows"} <= read_yaml(f).keys())
+
+
+def read_experiment(name: str) -> Experiment:
+    """Read an experiment.
+
+    Raises:
+        ConfigError: there is none of that name, or it is malformed.
+    """
+    names = experiment_names()
+    if name not in names:
+        raise ConfigError(f"unknown experiment '{name}'{nearest(name, names)}; expected one of {', '.join(names)}")
+    try:
+        return Experiment(**read_yaml(shipped(f"properties/experiment/{name}.yaml")))
+    except ValidationError as error:
+        raise ConfigError(f"properties/experiment/{name}.yaml: {first_problem(error)}") from error
+
+
+def run_experiment(
+    experiment: Experiment,
+    directory: Path,
+    *,
+    config: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[tuple[str, str, str], Cell]:
+    """Run every cell that is not finished, and write ``tables.md`` and ``tables.json``.
+
+    Args:
+        experiment: what to run.
+        directory: where; a cell's run is in ``<table>/<row>/<column>/<seed>``.
+        config: parameters that win over the experiment's.
+        progress: hears one line a cell.
+    """
+    cells: dict[tuple[str, str, str], Cell] = {}
+    keys = list(product(experiment.tables, experiment.rows, experiment.columns))
+    for number, key in enumerate(keys, start=1):
+        table, row, column = key
+        layers = (experiment.common, experiment.columns[column], experiment.rows[row], experiment.tables[table])
+        parameters = {k: v for layer in layers for k, v in layer.items()} | dict(config or {})
+        model = parameters.pop("model")
+        results = []
+        for seed in experiment.seeds:
+            where = directory.joinpath(*(_slug(part) for part in key), str(seed))
+            if (where / CONFIG).is_file():
+                results.append(resume(where))
+            else:
+                settings = {**parameters, "seed": seed}
+                results.append(run(model, experiment.dataset, config=settings, run_dir=where))
+        cells[key] = _cell(results)
+        progress(f"{number} of {len(keys)}: {' / '.join(key)}: {shown(cells[key], 'accuracy')}")
+    write_text(directory / "tables.md", markdown(experiment, cells))
+    write_text(directory / "tables.json", json.dumps(_flat(cells), indent=2) + "\n")
+    return cells
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower())
+
+
+def _cell(results: list[dict[str, Any]]) -> Cell:
+    values = {m: [fold["test"][m] for result in results for fold in result["folds"]] for m in METRICS}
+    intervals = {name: mean_interval(v) for name, v in values.items()}
+    return Cell(intervals, any(r["leaky"] for r in results), float(np.sum([r["wall_s"] for r in results])))
+
+
+def shown(cell: Cell, metric: str) -> str:
+    """A cell as text: mean, half of its interval, and whether it is leaky."""
+    interval = cell.metrics[metric]
+    return f"{interval.mean:.3f} ± {(interval.high - interval.low) / 2:.3f}{' leaky' if cell.leaky else ''}"
+
+
+def markdown(experiment: Experiment, cells: Mapping[tuple[str, str, str], Cell]) -> str:
+    """The tables as Markdown, one a table and metric."""
+    lines = [f"# {experiment.title}", "", "Means over folds and seeds ± half of the 95 % t-interval."]
+    for table, metric in product(experiment.tables, METRICS):
+        lines += ["", f"## {table}: {metric}", "", "| | " + " | ".join(experiment.columns) + " |"]
+        lines.append("|---" * (len(experiment.columns) + 1) + "|")
+        for row in experiment.rows:
+            texts = [shown(cells[table, row, column], metric) for column in experiment.columns]
+            lines.append(f"| {row} | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _flat(cells: Mapping[tuple[str, str, str], Cell]) -> list[dict[str, Any]]:
+    found = []
+    for (table, row, column), cell in cells.items():
+        record: dict[str, Any] = {
+            "table": table,
+            "row": row,
+            "column": column,
+            "leaky": cell.leaky,
+            "wall_s": cell.wall_s,
+        }
+        for name, i in cell.metrics.items():
+            record.update({name: i.mean, f"{name}_low": i.low, f"{name}_high": i.high})
+        found.append(record)
+    return found

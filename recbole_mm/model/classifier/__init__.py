@@ -1,0 +1,1 @@
+"""Classifiers of three-class labels: one model, one file, one YAML."""

@@ -1,0 +1,71 @@
+"""Experiments of many runs, and what a modality is worth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_mm.cli import main
+from recbole_mm.errors import ConfigError
+from recbole_mm.evaluation.knock_out import shuffled_modalities
+from recbole_mm.experiment import Experiment, experiment_names, read_experiment, run_experiment
+from recbole_mm.quick_start import load, run
+
+
+def experiment_of(labelled):
+    return Experiment(
+        title="two tables",
+        dataset=labelled.name,
+        seeds=[1, 2],
+        common=labelled.config(metrics=["accuracy", "macro_f1"], valid_metric="accuracy"),
+        tables={"honest": {}, "leaky": {"defects": ["leaking_score"]}},
+        rows={"majority": {"model": "MajorityClass"}, "user": {"model": "UserClassMean"}},
+        columns={"result": {}},
+    )
+
+
+def test_tables_are_means_over_folds_and_seeds(labelled):
+    said = []
+    cells = run_experiment(experiment_of(labelled), Path("out"), progress=said.append)
+    results = [json.loads(Path(f"out/honest/user/result/{seed}/result.json").read_text()) for seed in (1, 2)]
+    values = [fold["test"]["accuracy"] for result in results for fold in result["folds"]]
+    assert cells["honest", "user", "result"].metrics["accuracy"].mean == pytest.approx(np.mean(values))
+    assert [cell.leaky for cell in cells.values()] == [False, False, True, True]
+    text = Path("out/tables.md").read_text()
+    assert text.count(" leaky |") == 4
+    assert len(said) == 4
+    before = Path("out/honest/user/result/1/result.json").stat().st_mtime_ns
+    run_experiment(experiment_of(labelled), Path("out"))
+    assert Path("out/honest/user/result/1/result.json").stat().st_mtime_ns == before
+
+
+def test_shipped_experiments_are_well_formed():
+    assert experiment_names() == ["flickscore_tables", "leakage_audit"]
+    for name in experiment_names():
+        assert read_experiment(name).dataset == "flickscore"
+    with pytest.raises(ConfigError, match="did you mean 'flickscore_tables'"):
+        read_experiment("flickscore_table")
+
+
+def test_unknown_experiment_on_the_command_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["tables", "flickscore_tabels"])
+    assert stopped.value.code == 1
+    assert "did you mean 'flickscore_tables'" in capsys.readouterr().err
+
+
+def test_shuffling_a_modality_changes_what_rests_on_it_and_is_undone(labelled):
+    config = labelled.config(fold=1, epochs=15, stopping_step=15, learning_rate=0.005, genre_field=None)
+    run("GLScoreClassifier", labelled.name, config=config, run_dir="run")
+    parts = load("run")
+    before = {name: parts.model.bank.vectors(name).clone() for name in parts.model.bank.names}
+    found = shuffled_modalities(parts, seed=1)
+    assert set(found) == {"text", "image"}
+    whole, shuffled = found["text"]
+    assert shuffled["log_loss"] > whole["log_loss"]
+    for name, vectors in before.items():
+        torch.testing.assert_close(parts.model.bank.vectors(name), vectors, rtol=0, atol=0)
+    again = dict(parts.trainer.evaluate(parts.test_data, load_best_model=False))
+    assert again == whole
