@@ -9,7 +9,6 @@ command   the first command after installation against RecBole's LightGCN to its
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from recbole_mm.config import Config
 from recbole_mm.data import create_dataset
 from recbole_mm.features import Features, align, open_feature_file, write_feature_file
 from recbole_mm.files import write_text
+from recbole_mm.run_directory import read_result
 
 WIDTH = 2048
 
@@ -140,9 +140,7 @@ def command(args: argparse.Namespace) -> list[str]:
         for model in ("MMFusion", "LightGCN"):
             words = ("-m", "recbole_mm", f"--model={model}", "--dataset=imdb", f"--run_dir={model}")
             times[model] = seconds(lambda w=words: python(*w, cwd=Path(folder)))
-            if model == "MMFusion":
-                # of all children so far; none of the other benchmarks' is as large
-                peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        peak = read_result(Path(folder) / "MMFusion")["peak_rss_mb"]
     lines = [row("first command, MMFusion", times["MMFusion"], "LightGCN", times["LightGCN"], "at most a quarter")]
     return [*lines, f"| its peak memory | {peak:.0f} MB | | | | at most 1,500 MB |"]
 
