@@ -20,6 +20,10 @@ class FeatureError(RecBoleMMError):
     """A feature file, or its join with the items, that cannot be used."""
 
 
+class ExtractionError(RecBoleMMError):
+    """An encoder, a source of items or a run of the extraction that cannot be used."""
+
+
 class CheckpointError(RecBoleMMError):
     """A checkpoint or run directory that cannot be written, read or resumed."""
 

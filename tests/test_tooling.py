@@ -22,7 +22,9 @@ def test_tool_is_content(words):
 
 
 def test_nothing_is_unpickled_or_evaluated():
-    forbidden = re.compile(r"pickle\.load|allow_pickle=True|weights_only=False|(?<![\w.])eval\(|torch\.load\(")
+    forbidden = re.compile(
+        r"pickle\.load|allow_pickle=True|weights_only=False|(?<![\w.])eval\(|torch\.load\((?![^)]*weights_only=True)"
+    )
     for file in (ROOT / "recbole_mm").rglob("*.py"):
         assert not forbidden.search(file.read_text()), file
 

@@ -1,0 +1,120 @@
+"""``recbole-mm extract text | image | video | audio | genre``: from raw media to a registered feature file."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_PRECISIONS = ("auto", "float32", "bfloat16")  # of recbole_mm.extraction.precision, which would import torch
+# --max_failures is --max-failures: the other commands write underscores, as RecBole does
+_SETTINGS = {
+    "token_normalize_func": lambda word: word.replace("_", "-"),
+    "help_option_names": ["-h", "--help"],
+}
+
+
+def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_TARGET = options(
+    click.option("--dataset", required=True, help="Name of the data set."),
+    click.option("--modality", help="Name to register the features by. [default: the command's name]"),
+    click.option("--data-path", default="dataset", show_default=True, help="Folder of the data sets' folders."),
+    click.option("--replace", is_flag=True, help="Replace the modality if it is registered already."),
+)
+_TABLE = options(
+    click.option("--table", help=".csv, .tsv, .jsonl or atomic file. [default: the data set's .item file]"),
+    click.option("--item-column", help="Column of --table that holds the item tokens. [default: item_id, item, id]"),
+    click.option("--all-items", is_flag=True, help="Also encode items of the table that the data set does not have."),
+)
+_RUN = options(
+    click.option("--precision", type=click.Choice(_PRECISIONS), default="auto", show_default=True,
+                 help="auto: bfloat16 where the processor has it and the vectors stay within cosine .999."),
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto: cuda if there is one."),
+    click.option("--workers", type=click.IntRange(1, 64), help="Decoding threads. [default: one a core, at most 8]"),
+    click.option("--batch-size", type=click.IntRange(1), help="Inputs a batch. [default: the encoder's]"),
+    click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
+                 help="Of the vectors in the feature file."),
+    click.option("--cache", help="Folder of finished vectors. [default: <data-path>/<dataset>/.extract]"),
+    click.option("--max-failures", type=click.IntRange(0), default=0, show_default=True,
+                 help="Exit with an error if more sources failed; the rest is written all the same."),
+    click.option("--licence", help="Licence of the texts or media, recorded beside the encoder's."),
+)  # fmt: skip
+_CHECKPOINT = click.option("--checkpoint", help="Weights: Hugging Face name, or local path (no network then).")
+_REVISION = click.option("--revision", help="Commit or tag of the checkpoint on the hub.")
+_MEDIA = options(
+    click.option("--media", required=True, help="Folder of the files."),
+    click.option("--file-column", help="Column of --table that holds paths below --media. [default: files are "
+                 "named as the items]"),
+)  # fmt: skip
+
+
+@click.group(context_settings=_SETTINGS)
+def extract() -> None:
+    """Encode texts, images, trailers or sound into a feature file, and register it with a data set.
+
+    Killed at any moment, the same command goes on where it was. What cannot be encoded is listed with its reason in
+    <dataset>/<dataset>.<modality>.failures.csv.
+    """
+
+
+def _run(kind: str, command: str, settings: dict[str, Any], given: dict[str, Any]) -> None:
+    from recbole_mm.cli.extraction_run import Request, run
+
+    run(Request.of(kind, command, settings, given))
+
+
+@extract.command(context_settings=_SETTINGS)
+@_TARGET
+@_TABLE
+@click.option("--template", required=True, help="Text of an item from the table's columns, as '{title}. {plot}'.")
+@_CHECKPOINT
+@_REVISION
+@click.option("--pooling", type=click.Choice(["mean", "cls"]), help="[default: as the checkpoint says, else mean]")
+@click.option("--normalise/--no-normalise", default=None, help="Length 1. [default: as the checkpoint says, else no]")
+@click.option("--max-tokens", type=click.IntRange(8), help="Tokens a window. [default: what the checkpoint takes]")
+@click.option("--max-windows", type=click.IntRange(1), help="Windows of a text. [default: 64]")
+@_RUN
+def text(
+    checkpoint: str | None, revision: str | None, pooling: str | None, normalise: bool | None,
+    max_tokens: int | None, max_windows: int | None, **given: Any,
+) -> None:  # fmt: skip
+    """Encode texts by BERT or another encoder of Hugging Face (default bert-base-uncased).
+
+    Several rows of one item (reviews) are averaged. A text longer than the checkpoint's window is encoded in windows.
+    """
+    settings = {
+        "checkpoint": checkpoint, "revision": revision, "pooling": pooling, "normalise": normalise,
+        "max_tokens": max_tokens, "max_windows": max_windows,
+    }  # fmt: skip
+    _run("bert", "text", settings, given)
+
+
+@extract.command(context_settings=_SETTINGS)
+@_TARGET
+@_TABLE
+@_MEDIA
+@click.option("--encoder", default="resnet50", show_default=True, help="A torchvision backbone, or clip.")
+@click.option("--checkpoint", help="Local state dict of the backbone; for clip a Hugging Face name or local folder.")
+@_REVISION
+@click.option("--weights", help="torchvision's weights. [default: IMAGENET1K_V2 for resnet50, else torchvision's]")
+@click.option("--stretch", type=click.IntRange(16, 2048), metavar="PX",
+              help="Stretch to PX x PX, pixels in [-1, 1], instead of the weights' own transforms.")  # fmt: skip
+@_RUN
+def image(
+    encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, stretch: int | None, **given: Any
+) -> None:
+    """Encode images by a torchvision backbone (default ResNet-50, IMAGENET1K_V2) or CLIP's image tower."""
+    if encoder == "clip":
+        _run("clip", "image", {"checkpoint": checkpoint, "revision": revision}, given)
+        return
+    settings = {"arch": encoder, "checkpoint": checkpoint, "weights": weights, "stretch_px": stretch}
+    _run("resnet", "image", settings, given)
