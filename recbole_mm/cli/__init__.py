@@ -81,6 +81,7 @@ def cli(debug: bool) -> None:
 def _register() -> None:
     from recbole_mm.cli.add_items import add_items
     from recbole_mm.cli.compare import compare
+    from recbole_mm.cli.extract import extract
     from recbole_mm.cli.features import features
     from recbole_mm.cli.importing import import_
     from recbole_mm.cli.recommend import recommend
@@ -88,7 +89,7 @@ def _register() -> None:
     from recbole_mm.cli.tables import audit_leakage, tables
     from recbole_mm.cli.train import train
 
-    for command in (train, compare, features, import_, recommend, serve, add_items, tables, audit_leakage):
+    for command in (train, compare, features, import_, recommend, serve, add_items, tables, audit_leakage, extract):
         cli.add_command(command)
 
 

@@ -118,3 +118,80 @@ def image(
         return
     settings = {"arch": encoder, "checkpoint": checkpoint, "weights": weights, "stretch_px": stretch}
     _run("resnet", "image", settings, given)
+
+
+_KEYFRAMES = options(
+    click.option("--frames", type=click.IntRange(1, 512), help="Keyframes. [default: the checkpoint's clip, or 16]"),
+    click.option("--keyframes", type=click.Choice(["uniform", "scene", "scene-objects"]), default="uniform",
+                 show_default=True, help="At equal intervals; one a scene, in the middle; those with most objects."),
+    click.option("--scene-detector", type=click.Choice(["content", "adaptive", "threshold"]), default="content",
+                 show_default=True, help="PySceneDetect's, at its defaults."),
+    click.option("--detector", help="For scene-objects: YOLOS by name or local path, or ultralytics:WEIGHTS. "
+                 "[default: hustvl/yolos-tiny]"),
+    click.option("--object-fps", type=click.FloatRange(0.01, 60), default=2.0, show_default=True,
+                 help="Frames a second that the detector sees."),
+)  # fmt: skip
+
+
+@extract.command(context_settings=_SETTINGS)
+@_TARGET
+@_TABLE
+@_MEDIA
+@click.option("--encoder", default="timesformer", show_default=True, help="timesformer, or a torchvision backbone.")
+@click.option("--checkpoint", help="TimeSformer: Hugging Face name or local folder; a backbone: local state dict.")
+@_REVISION
+@click.option("--weights", help="torchvision's weights. [default: IMAGENET1K_V2 for resnet50, else torchvision's]")
+@_KEYFRAMES
+@click.option("--contact-sheet", metavar="FOLDER", help="Draw each item's keyframes into FOLDER/<item>.jpg.")
+@_RUN
+def video(
+    encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, frames: int | None,
+    keyframes: str, scene_detector: str, detector: str | None, object_fps: float, **given: Any,
+) -> None:  # fmt: skip
+    """Encode trailers by TimeSformer over their keyframes, or by ResNet-50 averaged over them."""
+    settings = {
+        "checkpoint": checkpoint, "frames": frames, "keyframes": keyframes, "scene_detector": scene_detector,
+        "detector": detector, "object_fps": object_fps,
+    }  # fmt: skip
+    if encoder == "timesformer":
+        _run("timesformer", "video", {**settings, "revision": revision}, given)
+        return
+    _run("resnet_frames", "video", {**settings, "arch": encoder, "weights": weights}, given)
+
+
+@extract.command(context_settings=_SETTINGS)
+@_TARGET
+@_TABLE
+@_MEDIA
+@_CHECKPOINT
+@_REVISION
+@click.option("--layer", type=click.Choice(["conv", "last"]), default="conv", show_default=True,
+              help="Convolutional features (512), or the last hidden state.")  # fmt: skip
+@click.option("--chunk-s", type=click.FloatRange(1, 120), default=10.0, show_default=True, help="Seconds a chunk.")
+@_RUN
+def audio(checkpoint: str | None, revision: str | None, layer: str, chunk_s: float, **given: Any) -> None:
+    """Encode sound, also that of videos, by wav2vec 2.0; an item without sound, or a silent one, is masked."""
+    settings = {"checkpoint": checkpoint, "revision": revision, "layer": layer, "chunk_s": chunk_s}
+    _run("wav2vec2", "audio", settings, given)
+
+
+@extract.command(context_settings=_SETTINGS)
+@_TARGET
+@click.option("--source", required=True, help="Registered modality to learn from, such as audio or video.")
+@click.option("--table", help="Table of the genres. [default: the data set's .item file]")
+@click.option("--item-column", help="Column of --table that holds the item tokens. [default: item_id, item, id]")
+@click.option("--genre-column", default="class", show_default=True, help="Column of --table that holds the genres.")
+@click.option("--separator", help="Between the genres. [default: | or ; or comma, whichever occurs, else space]")
+@click.option("--held-out", type=click.FloatRange(0.01, 0.9), default=60 / 510, show_default="60 of 510",
+              help="Share of the movies to score on.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--seed", default=2020, show_default=True)
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
+def genre(**given: Any) -> None:
+    """Train the genre embedder on a modality, and register its embeddings (default name <source>_genre).
+
+    It prints mAP and F1 on movies that were held out.
+    """
+    from recbole_mm.cli.extraction_genre import run
+
+    run(**given)

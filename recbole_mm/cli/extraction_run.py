@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from recbole_mm.data import prepare_files
 from recbole_mm.errors import ExtractionError
 from recbole_mm.extraction.build import build_encoder
 from recbole_mm.extraction.cache import Cache
-from recbole_mm.extraction.encoder import Encoder
+from recbole_mm.extraction.encoder import Encoder, ItemError
 from recbole_mm.extraction.items import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -61,6 +62,7 @@ class Request:
     template: str | None = None
     media: Path | None = None
     file_column: str | None = None
+    contact_sheet: Path | None = None
 
     @classmethod
     def of(cls, kind: str, command: str, settings: dict[str, Any], given: dict[str, Any]) -> Self:
@@ -75,6 +77,7 @@ class Request:
             "workers": given["workers"] or min(os.cpu_count() or 1, 8),
             "cache": Path(given["cache"] or folder / ".extract"),
             "media": Path(given["media"]) if given.get("media") else None,
+            "contact_sheet": Path(given["contact_sheet"]) if given.get("contact_sheet") else None,
         }
         return cls(kind, command, settings, **filled)
 
@@ -99,6 +102,8 @@ def run(request: Request) -> None:
             extraction, date = _extract(request, items, encoder, cache, world, reporter)
             _write(request, items, extraction, encoder, date, reporter)
             cache.finished()
+            if request.contact_sheet is not None:
+                _draw(request.contact_sheet, items, extraction, encoder, reporter)
         world.leave()
         _judge(request, extraction)
     else:
@@ -199,6 +204,25 @@ def _write(
     reporter.say(f"{extraction.encoded:,} sources encoded now, {extraction.reused:,} taken from the cache")
     reporter.outcomes(extraction.rows, failures)
     reporter.say(line)
+
+
+def _draw(folder: Path, items: Sequence[Item], extraction: Extraction, encoder: Encoder, reporter: Reporter) -> None:
+    """Contact sheets of the items that were encoded, but those that are drawn already."""
+    from recbole_mm.extraction.contact_sheet import draw_contact_sheet
+
+    encoded = set(extraction.tokens)
+    drawn = 0
+    for item in (i for i in items if i.token in encoded):
+        for number, source in enumerate(item.sources):
+            target = folder / f"{quote(item.token, safe=' ')}{f'-{number + 1}' if number else ''}.jpg"
+            if target.exists():
+                continue
+            try:
+                draw_contact_sheet(target, encoder.keyframes, Path(source), f"{item.token}: {encoder.keyframes}")  # type: ignore[attr-defined]
+                drawn += 1
+            except ItemError:
+                continue  # it is in failures.csv
+    reporter.say(f"{drawn} contact sheets drawn in {folder}")
 
 
 def write_failures(path: Path, rows: Sequence[Row]) -> None:

@@ -29,12 +29,13 @@ def add(
     allow_unknown: bool, replace: bool, data_path: str,
 ) -> None:  # fmt: skip
     """Check a feature file, copy it beside the data set, and register it."""
+    from recbole_mm.cli import pairs
     from recbole_mm.cli.registry import check_modality, store
     from recbole_mm.data import prepare_files
     from recbole_mm.feature_formats import read_features
 
     root = Path(data_path)
-    facts = _pairs(provenance)
+    facts = pairs(provenance, "--provenance", "encoder=MiniLM-L6")
     prepare_files(dataset, root)
     check_modality(root, dataset, modality, replace=replace)
     loaded = read_features(Path(source), Path(ids) if ids else None)
@@ -81,11 +82,3 @@ def export(dataset: str, modality: str, target: str, data_path: str) -> None:
     loaded = read_features(root / dataset / entry["file"])
     write_recbole_text(Path(target), loaded, item_field="item_id", modality=modality)
     click.echo(f"wrote {len(loaded.tokens)} rows to {target}")
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    pairs = dict(word.partition("=")[::2] for word in words)
-    for key, value in pairs.items():
-        if not key or not value:
-            raise ConfigError(f"--provenance {key!r}: expected KEY=VALUE, such as encoder=MiniLM-L6")
-    return pairs

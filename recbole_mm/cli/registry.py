@@ -39,12 +39,13 @@ def item_tokens(root: Path, dataset: str) -> list[str]:
 
 def registered(root: Path, dataset: str) -> dict[str, Any]:
     """The data set's modalities by name."""
-    from recbole_mm.config import modalities_file, read_yaml
+    from recbole_mm.config import dataset_file, modalities_file, read_yaml
     from recbole_mm.modality import parse_modalities
     from recbole_mm.resources import shipped
 
     found: dict[str, Any] = {}
-    for layer in (shipped(f"properties/dataset/{dataset}.yaml"), modalities_file(root, dataset)):
+    shipped_file = shipped(f"properties/dataset/{dataset}.yaml")
+    for layer in (shipped_file, dataset_file(root, dataset), modalities_file(root, dataset)):
         if layer.is_file():
             found.update(read_yaml(layer).get("modalities") or {})
     parse_modalities(found)

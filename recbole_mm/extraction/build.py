@@ -15,6 +15,9 @@ KINDS = {
     "bert": "bert:BertEncoder",
     "resnet": "resnet:ResNetEncoder",
     "clip": "clip:ClipEncoder",
+    "timesformer": "timesformer:TimesformerEncoder",
+    "resnet_frames": "resnet_frames:ResNetFramesEncoder",
+    "wav2vec2": "wav2vec2:Wav2Vec2Encoder",
 }
 
 
@@ -55,6 +58,12 @@ def encoder_from_provenance(
         ExtractionError: the provenance does not tell, or the weights are absent or other ones.
     """
     settings = _settings(provenance)
+    if settings["kind"] == "genre":
+        from recbole_mm.extraction.genre import GenreEncoder
+
+        below = settings["base"]
+        base = encoder_from_provenance(below, checkpoint=checkpoint, device=device, precision=precision)
+        return GenreEncoder(base, provenance["checkpoint"], below)
     recorded = provenance.get("checkpoint", "")
     if checkpoint is not None:
         settings["checkpoint"] = str(checkpoint)
