@@ -15,6 +15,7 @@ from recbole_mm.extraction.images import file_size
 
 _FAR_S = 1.0  # to a frame further ahead than this it seeks, to a nearer one it decodes on
 _EPSILON_S = 1e-6
+_BEYOND_S = 1e6  # past the end of any video
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,18 @@ class Video:
         self._start = float((self._stream.start_time or 0) * self._stream.time_base)
 
     def duration_s(self) -> float:
-        """From the stream, else the container, else from the times of all packets.
+        """To the end of the last frame: what the packets after the last key frame say, since headers may be wrong.
 
         Raises:
             ItemError: there is not one packet.
         """
-        stream, container = self._stream, self._container
-        if stream.duration:
-            return float(stream.duration * stream.time_base)
-        if container.duration:
-            return float(container.duration / self._av.time_base)
-        ends = [p.pts + (p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+        self._seek(_BEYOND_S)
+        packets = self._container.demux(self._stream)
+        ends = [p.pts + (p.duration or 0) for p in packets if p.pts is not None]
+        self._seek(0.0)
         if not ends:
             raise ItemError("no frame in the video stream")
-        self._seek(0.0)
-        return max(float(max(ends) * stream.time_base) - self._start, 0.0)
+        return max(float(max(ends) * self._stream.time_base) - self._start, 0.0)
 
     def _seek(self, time_s: float) -> bool:
         try:

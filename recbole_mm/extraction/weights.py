@@ -79,7 +79,7 @@ def from_pretrained(loader: Any, checkpoint: str, revision: str | None = None, *
     where: Mapping[str, Any] = {"revision": revision} if path is None else {"local_files_only": True}
     try:
         return loader.from_pretrained(str(path or checkpoint), **where, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()
         raise ExtractionError(
             f"checkpoint {checkpoint}: {loader.__name__} cannot load it ({reason[0] if reason else error!r}); "
