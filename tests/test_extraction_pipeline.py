@@ -89,7 +89,7 @@ def test_every_broken_picture_is_listed_and_the_rest_encoded(planted, tmp_path, 
     words = ["image", "--table", table, "--media", folder, "--file-column", "file", *backbone]
     status, out = extract(*words)
     assert status == 1
-    assert "8 sources failed, more than --max-failures 0" in out.splitlines()[-1] or "9 sources failed" in out
+    assert "8 sources failed, more than --max-failures 0" in out.splitlines()[-1]
     told = failures(planted)
     for item, kind, words_in_it in (
         ("i2", "failed", "truncated"), ("i3", "failed", "zero bytes"), ("i4", "failed", "not a picture"),
@@ -108,7 +108,7 @@ def test_every_broken_picture_is_listed_and_the_rest_encoded(planted, tmp_path, 
     red.save(tmp_path / "red.png")
     rows = [pair, encoder.encode([tmp_path / "red.png"]).vectors[0]]
     np.testing.assert_allclose(np.asarray(features.vectors[[4, 3]], np.float32), rows, rtol=0.02, atol=0.02)
-    assert extract(*words, "--max-failures", 9, "--replace")[0] == 0
+    assert extract(*words, "--max-failures", 8)[0] == 0
 
 
 def test_only_what_changed_is_encoded_again(planted, tmp_path, extract, backbone):

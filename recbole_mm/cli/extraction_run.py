@@ -91,6 +91,7 @@ def run(request: Request) -> None:
     world = join_world()
     reporter = Reporter(quiet=not world.leads)
     prepare_files(request.dataset, request.data_path)
+    check_modality(request.data_path, request.dataset, request.modality, replace=True)  # its name, before the work
     items = _items(request, reporter)
     reporter.stage("loading the encoder")
     encoder, why = _encoder(request, items, world)

@@ -106,9 +106,9 @@ def make_plan(
 def _key(source: Source, allowed: Callable[[Path], bool]) -> str | Outcome:
     if isinstance(source, str):
         return content_key(source)
-    if not allowed(source):
-        return Outcome(FAILED, "outside the media folder")
     try:
+        if not allowed(source):
+            return Outcome(FAILED, "outside the media folder")
         file_size(source)
         return content_key(source)
     except ItemError as error:

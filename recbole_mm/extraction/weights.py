@@ -70,9 +70,12 @@ def from_pretrained(loader: Any, checkpoint: str, revision: str | None = None, *
     Raises:
         ExtractionError: the checkpoint is not there, or not one that the loader reads.
     """
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     path = local_path(checkpoint)
     if path is not None and not path.is_dir():
         raise ExtractionError(f"checkpoint {checkpoint}: a file; expected a folder that holds config.json and weights")
