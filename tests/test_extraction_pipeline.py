@@ -93,7 +93,7 @@ def test_every_broken_picture_is_listed_and_the_rest_encoded(planted, tmp_path, 
     told = failures(planted)
     for item, kind, words_in_it in (
         ("i2", "failed", "truncated"), ("i3", "failed", "zero bytes"), ("i4", "failed", "not a picture"),
-        ("i5", "failed", "20000 x 20000 pixels"), ("i6", "encoded", "CMYK"), ("i7", "encoded", "2 frames: the first"),
+        ("i5", "failed", "400000000 pixels"), ("i6", "encoded", "CMYK"), ("i7", "encoded", "2 frames: the first"),
         ("i8", "failed", "outside the media folder"), ("i9", "failed", "outside the media folder"),
         ("i10", "failed", "no such file"), ("i11", "empty", "no file named"), ("i13", "failed", "cannot be read"),
         ("i89", "empty", "not in t.csv"),
@@ -101,13 +101,15 @@ def test_every_broken_picture_is_listed_and_the_rest_encoded(planted, tmp_path, 
         assert told[item][0] == kind, (item, told[item])
         assert words_in_it in told[item][1]
     features = open_feature_file(planted.file("image"))
-    assert features.tokens == ("i0", "i1", "i6", "i7", "i12")
+    assert sorted(features.tokens) == ["i0", "i1", "i12", "i6", "i7"]
     # two pictures of one item are averaged, and the first frame of the moving one is red
     encoder = encoder_from_provenance(features.provenance)
     pair = encoder.encode([folder / "2.jpg", folder / "3.jpg"]).vectors.mean(0)
     red.save(tmp_path / "red.png")
-    rows = [pair, encoder.encode([tmp_path / "red.png"]).vectors[0]]
-    np.testing.assert_allclose(np.asarray(features.vectors[[4, 3]], np.float32), rows, rtol=0.02, atol=0.02)
+    first = encoder.encode([tmp_path / "red.png"]).vectors[0]
+    for token, expected in (("i12", pair), ("i7", first)):
+        made = np.asarray(features.vectors[features.tokens.index(token)], np.float64)
+        assert made @ expected / np.linalg.norm(made) / np.linalg.norm(expected) > 0.999
     assert extract(*words, "--max-failures", 8)[0] == 0
 
 
