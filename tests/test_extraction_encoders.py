@@ -232,5 +232,5 @@ def test_a_checkpoint_of_another_model_is_refused_not_filled_at_random(tmp_path)
     with pytest.raises(ExtractionError, match="no such file or folder"):
         build_encoder("bert", checkpoint="./nowhere")
     file = checkpoints.resnet50(tmp_path / "r.safetensors")
-    with pytest.raises(ExtractionError, match="expected a state dict of this backbone"):
+    with pytest.raises(ExtractionError, match="expected this backbone"):
         build_encoder("resnet", arch="resnet18", checkpoint=str(file))
