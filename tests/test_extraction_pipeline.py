@@ -156,6 +156,7 @@ def test_what_is_registered_can_be_trained_on_and_shown(planted, tmp_path, extra
     assert "registered 'plot' for 'planted': 90 of 90 items, width 32" in out
     provenance = open_feature_file(planted.file("plot")).provenance
     assert provenance["source"] == "template '{class} {year}' of planted.item"
+    assert provenance["template"] == "{class} {year}"
     assert provenance["licence"] == "encoder: not stated; text: CC0"
     assert json.loads(provenance["settings"])["kind"] == "bert"
     assert provenance["revision"].startswith("sha256:")

@@ -197,6 +197,8 @@ def _write(
         named = f"column {request.file_column}" if request.file_column else "item tokens"
         origin = f"files of {request.media.name}, named by {named} of {request.table.name}"
     facts = {**encoder.card.provenance(), "source": origin, "date": date, "precision": encoder.precision}
+    if request.template is not None:
+        facts["template"] = request.template
     if request.licence:
         facts["licence"] = f"encoder: {encoder.card.licence}; {request.command}: {request.licence}"
     vectors = extraction.vectors.astype(request.dtype)
