@@ -67,6 +67,7 @@ class UltralyticsDetector(Detector):
     """A model of ultralytics (AGPL-3.0), such as YOLOv5; never installed with this package."""
 
     def __init__(self, weights: str) -> None:
+        compat.ensure_torchvision()
         try:
             from ultralytics import YOLO
         except ImportError as error:
