@@ -83,7 +83,6 @@ class ResNetEncoder(Encoder):
         ExtractionError: there is no such backbone, or the checkpoint is not one of it.
     """
 
-    batch_size = 32
     block_size = 128
 
     def __init__(
@@ -112,6 +111,8 @@ class ResNetEncoder(Encoder):
             libraries=("torch", "torchvision", "pillow"),
         )
         super().__init__(card, model, device=device, precision=precision)
+        # on a processor, a fifth more a second than batches of 32: the feature maps of 8 stay in its cache
+        self.batch_size = 8 if self.device.type == "cpu" else 64
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._scale = (1 / (255 * torch.tensor(self.preprocessing.std))).view(1, 3, 1, 1).to(self.device)
         shift = torch.tensor(self.preprocessing.mean) / torch.tensor(self.preprocessing.std)
