@@ -23,7 +23,7 @@ from recbole_mm.model.item_item import (
 
 InnerProducts = Callable[[Mapping[str, float]], Matrix]  # of weights by modality
 
-MAX_ITEMS = 20_000  # solving holds 4 x items^2 numbers of 8 bytes: 13 GB and a quarter of an hour at the limit
+MAX_ITEMS = 20_000  # solving holds 4 x items^2 numbers of 8 bytes: 13 GB at the limit
 _MAX_PARTED = 4_000  # items; each modality's part of B is as large and as long to solve as B
 _CACHED_CELLS = 64_000_000  # users x items scores that are kept: 256 MB
 
