@@ -1,9 +1,14 @@
 """An experiment: many runs of classifiers laid out as tables, each cell a run over folds; finished cells are kept."""
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +71,17 @@ def read_experiment(name: str) -> Experiment:
         raise ConfigError(f"properties/experiment/{name}.yaml: {first_problem(error)}") from error
 
 
+def default_workers() -> int:
+    """Runs at a time: the cores this process may use, eight at most; a run takes one well and under 1 GB."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def run_experiment(
     experiment: Experiment,
     directory: Path,
     *,
     config: Mapping[str, Any] | None = None,
+    workers: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[tuple[str, str, str], Cell]:
     """Run every cell that is not finished, and write ``tables.md`` and ``tables.json``.
@@ -79,28 +90,67 @@ def run_experiment(
         experiment: what to run.
         directory: where; a cell's run is in ``<table>/<row>/<column>/<seed>``.
         config: parameters that win over the experiment's.
+        workers: runs at a time, each a process of its own; 1: in this process.
         progress: hears one line a cell.
     """
     cells: dict[tuple[str, str, str], Cell] = {}
     keys = list(product(experiment.tables, experiment.rows, experiment.columns))
-    for number, key in enumerate(keys, start=1):
-        table, row, column = key
-        layers = (experiment.common, experiment.columns[column], experiment.rows[row], experiment.tables[table])
-        parameters = {k: v for layer in layers for k, v in layer.items()} | dict(config or {})
-        model = parameters.pop("model")
-        results = []
-        for seed in experiment.seeds:
-            where = directory.joinpath(*(_slug(part) for part in key), str(seed))
-            if (where / CONFIG).is_file():
-                results.append(resume(where))
-            else:
-                settings = {**parameters, "seed": seed}
-                results.append(run(model, experiment.dataset, config=settings, run_dir=where))
-        cells[key] = _cell(results)
-        progress(f"{number} of {len(keys)}: {' / '.join(key)}: {shown(cells[key], 'accuracy')}")
+    with _runner(workers) as start:
+        waiting = []
+        for key in keys:
+            model, parameters = _parameters(experiment, key, config or {})
+            folder = directory.joinpath(*(_slug(part) for part in key))
+            waiting.append([
+                start(model, experiment.dataset, {**parameters, "seed": seed}, folder / str(seed))
+                for seed in experiment.seeds
+            ])  # fmt: skip
+        for number, (key, answers) in enumerate(zip(keys, waiting, strict=True), start=1):
+            cells[key] = _cell([answer() for answer in answers])
+            progress(f"{number} of {len(keys)}: {' / '.join(key)}: {shown(cells[key], 'accuracy')}")
     write_text(directory / "tables.md", markdown(experiment, cells))
     write_text(directory / "tables.json", json.dumps(_flat(cells), indent=2) + "\n")
     return cells
+
+
+def _parameters(
+    experiment: Experiment, key: tuple[str, str, str], config: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The model of a cell and its parameters; those of tables win over rows', rows' over columns'."""
+    table, row, column = key
+    layers = (experiment.common, experiment.columns[column], experiment.rows[row], experiment.tables[table])
+    parameters = {k: v for layer in layers for k, v in layer.items()} | dict(config)
+    return parameters.pop("model"), parameters
+
+
+Start = Callable[[str, str, dict[str, Any], Path], Callable[[], dict[str, Any]]]
+
+
+@contextmanager
+def _runner(workers: int) -> Iterator[Start]:
+    """What starts a run and gives a function that waits for its result; one that fails ends all that have not begun."""
+    if workers <= 1:
+        yield lambda *run_of: lambda: _run_or_resume(*run_of)
+        return
+    # spawned, not forked: torch's threads do not survive a fork
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
+    try:
+        yield lambda *run_of: pool.submit(_run_or_resume, *run_of).result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    # Ctrl-C reaches every process of the terminal: runs can be resumed, so a worker just ends, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _run_or_resume(model: str, dataset: str, settings: dict[str, Any], where: Path) -> dict[str, Any]:
+    if (where / CONFIG).is_file():
+        return resume(where)
+    return run(model, dataset, config=settings, run_dir=where)
 
 
 def _slug(text: str) -> str:

@@ -41,6 +41,20 @@ def test_tables_are_means_over_folds_and_seeds(labelled):
     assert Path("out/honest/user/result/1/result.json").stat().st_mtime_ns == before
 
 
+def test_runs_side_by_side_give_the_same_tables(labelled):
+    one = run_experiment(experiment_of(labelled), Path("one"))
+    two = run_experiment(experiment_of(labelled), Path("two"), workers=2)
+    assert {key: cell.metrics for key, cell in one.items()} == {key: cell.metrics for key, cell in two.items()}
+    assert Path("one/tables.md").read_text() == Path("two/tables.md").read_text()
+
+
+def test_a_run_that_fails_side_by_side_is_one_error(labelled):
+    experiment = experiment_of(labelled).model_copy(update={"common": {"folds": 1}})
+    with pytest.raises(ConfigError, match="folds"):
+        run_experiment(experiment, Path("failed"), workers=2)
+    assert not Path("failed/tables.md").exists()
+
+
 def test_shipped_experiments_are_well_formed():
     assert experiment_names() == ["flickscore_tables", "leakage_audit"]
     for name in experiment_names():

@@ -1,9 +1,11 @@
 """The GL-score and the user embeddings against hand-computed examples and the equations written slowly."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labels import slow_embedding, slow_parts, slow_score
@@ -11,6 +13,7 @@ from labels import slow_embedding, slow_parts, slow_score
 from recbole_mm.errors import DataError
 from recbole_mm.glscore import USER_SETS, genre_likes, gl_score, score, user_embeddings
 from recbole_mm.known_labels import KnownLabels
+from recbole_mm.model.gl_vectors import GLVectors
 
 # movies 1..4: drama, drama + comedy, comedy, none
 GENRES = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]], dtype=np.float32)
@@ -103,3 +106,23 @@ def test_long_sequences_are_thinned_evenly():
     pair, at = known.of_users(ids(1), ids(101), limit=10)
     assert pair.tolist() == [0] * 10
     assert known.item[at].tolist() == list(range(1, 101, 10))
+
+
+@pytest.mark.parametrize("most", [5, 1000])
+def test_remembered_vectors_are_the_computed_ones(most, monkeypatch):
+    monkeypatch.setattr("recbole_mm.model.gl_vectors._REMEMBERED", most)  # 5: forgets on the way
+    draw = np.random.default_rng(3)
+    pairs = draw.permutation(9 * 11)[:60]
+    known = KnownLabels(pairs // 11, pairs % 11, draw.integers(-1, 2, 60), 9, 11)
+    genres = draw.integers(0, 2, (11, 4)).astype(np.float32)
+    table = draw.standard_normal((11, 6)).astype(np.float32)
+    bank = SimpleNamespace(names=("a",), widths={"a": 6}, vectors=lambda _: torch.from_numpy(table))
+    remembered = GLVectors(known, genres, bank, "L+D", weighted=True)
+    for _ in range(12):
+        users, items = draw.integers(0, 9, 7), draw.integers(0, 11, 7)
+        mine, movies = remembered.of(users, items)
+        np.testing.assert_array_equal(
+            mine["a"].numpy(), user_embeddings(known, genres, table, users, items, user_set="L+D")
+        )
+        gl = gl_score(known, genres, users, items).astype(np.float32)
+        np.testing.assert_allclose(movies["a"].numpy(), table[items] * gl[:, None], rtol=1e-6)

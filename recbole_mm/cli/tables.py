@@ -6,34 +6,39 @@ import click
 
 from recbole_mm.cli.train import PASS_THROUGH
 
+WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Runs at a time. [default: cores, at most 8]")
+
 
 @click.command(context_settings=PASS_THROUGH)
 @click.argument("name")
 @click.option("--out_dir", help="Where to write; finished runs in it are taken over. [default: experiments/NAME]")
+@WORKERS
 @click.pass_context
-def tables(ctx: click.Context, name: str, out_dir: str | None) -> None:
+def tables(ctx: click.Context, name: str, out_dir: str | None, workers: int | None) -> None:
     """Run an experiment of properties/experiment, such as flickscore_tables; parameters are set by --key=value."""
-    _run(ctx, name, out_dir, {})
+    _run(ctx, name, out_dir, workers, {})
 
 
 @click.command("audit-leakage", context_settings=PASS_THROUGH)
 @click.option("--dataset", default="flickscore", show_default=True, help="A data set of three-class labels.")
 @click.option("--out_dir", help="Where to write; finished runs in it are taken over. [default: experiments/...]")
+@WORKERS
 @click.pass_context
-def audit_leakage(ctx: click.Context, dataset: str, out_dir: str | None) -> None:
+def audit_leakage(ctx: click.Context, dataset: str, out_dir: str | None, workers: int | None) -> None:
     """Accuracy and macro-F1 of the published network under each defect of its evaluation, all of them, and none."""
-    _run(ctx, "leakage_audit", out_dir or f"experiments/leakage_audit-{dataset}", {"dataset": dataset})
+    where = out_dir or f"experiments/leakage_audit-{dataset}"
+    _run(ctx, "leakage_audit", where, workers, {"dataset": dataset})
 
 
-def _run(ctx: click.Context, name: str, out_dir: str | None, over: dict[str, Any]) -> None:
+def _run(ctx: click.Context, name: str, out_dir: str | None, workers: int | None, over: dict[str, Any]) -> None:
     from pathlib import Path
 
     from recbole_mm.cli import Interrupted, parameters
 
-    given = parameters(ctx.args, {"out_dir", "dataset"})
+    given = parameters(ctx.args, {"out_dir", "dataset", "workers"})
     from recbole_mm.cli.console import make_console, print_experiment
     from recbole_mm.config import parse_value
-    from recbole_mm.experiment import read_experiment, run_experiment
+    from recbole_mm.experiment import default_workers, read_experiment, run_experiment
 
     experiment = read_experiment(name).model_copy(update=over)
     where = Path(out_dir or f"experiments/{name}")
@@ -44,7 +49,7 @@ def _run(ctx: click.Context, name: str, out_dir: str | None, over: dict[str, Any
         console.print(line, highlight=False, soft_wrap=True)
 
     try:
-        cells = run_experiment(experiment, where, config=config, progress=say)
+        cells = run_experiment(experiment, where, config=config, workers=workers or default_workers(), progress=say)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; go on with the same command and --out_dir={where}") from None
     print_experiment(experiment, cells, console)

@@ -49,19 +49,20 @@ class GLVectors:
         self._forget()
 
     def _forget(self) -> None:
-        self._rows: dict[int, int] = {}
+        self._keys = np.zeros(0, np.int64)  # of the pairs remembered, sorted
+        self._rows = np.zeros(0, np.int64)  # where each is in the tables
         self._users = {name: np.zeros((0, width), np.float32) for name, width in self.bank.widths.items()}
         self._scores = np.zeros(0, np.float32)
 
     def of(self, users: Ids, items: Ids) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """User and movie vectors by modality, each [B, F]."""
         keys = users * self.known.n_items + items
-        if len(self._rows) > _REMEMBERED:
+        if len(self._keys) > _REMEMBERED:
             self._forget()
-        new = np.unique([key for key in keys.tolist() if key not in self._rows]).astype(np.int64)
+        new = np.setdiff1d(keys, self._keys)
         if len(new):
             self._remember(new)
-        rows = np.array([self._rows[key] for key in keys.tolist()], dtype=np.int64)
+        rows = self._rows[np.searchsorted(self._keys, keys)]
         score = torch.from_numpy(self._scores[rows])[:, None]
         at = torch.from_numpy(items)
         mine = {name: torch.from_numpy(self._users[name][rows]) for name in self.bank.names}
@@ -72,11 +73,24 @@ class GLVectors:
         score = np.ones(len(keys), np.float32)
         if self.weighted:
             score = gl_score(self.known, self.genres, users, items).astype(np.float32)
-        self._rows.update(zip(keys.tolist(), range(len(self._rows), len(self._rows) + len(keys)), strict=True))
-        self._scores = np.concatenate([self._scores, score])
+        start, stop = len(self._keys), len(self._keys) + len(keys)
+        self._scores = _grown(self._scores, stop)
+        self._scores[start:stop] = score
         for name in self.bank.names:
-            found = user_embeddings(
+            self._users[name] = _grown(self._users[name], stop)
+            self._users[name][start:stop] = user_embeddings(
                 self.known, self.genres, self._vectors[name], users, items,
                 user_set=self.user_set, weighted=self.weighted,
             )  # fmt: skip
-            self._users[name] = np.concatenate([self._users[name], found])
+        every = np.concatenate([self._keys, keys])
+        order = np.argsort(every, kind="stable")
+        self._keys, self._rows = every[order], np.concatenate([self._rows, np.arange(start, stop)])[order]
+
+
+def _grown(table: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    """The table with room for that many rows; doubled, so that growing batch by batch copies little."""
+    if rows <= len(table):
+        return table
+    larger = np.empty((max(rows, 2 * len(table)), *table.shape[1:]), np.float32)
+    larger[: len(table)] = table
+    return larger
