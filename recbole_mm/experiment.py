@@ -21,6 +21,7 @@ from recbole_mm.evaluation.significance import Interval, mean_interval
 from recbole_mm.files import write_text
 from recbole_mm.modality import first_problem
 from recbole_mm.quick_start import resume, run
+from recbole_mm.reporting import plot_intervals
 from recbole_mm.resources import shipped
 from recbole_mm.run_directory import CONFIG
 
@@ -84,7 +85,7 @@ def run_experiment(
     workers: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[tuple[str, str, str], Cell]:
-    """Run every cell that is not finished, and write ``tables.md`` and ``tables.json``.
+    """Run every cell that is not finished, and write ``tables.md``, ``tables.json`` and a picture a metric.
 
     Args:
         experiment: what to run.
@@ -109,6 +110,12 @@ def run_experiment(
             progress(f"{number} of {len(keys)}: {' / '.join(key)}: {shown(cells[key], 'accuracy')}")
     write_text(directory / "tables.md", markdown(experiment, cells))
     write_text(directory / "tables.json", json.dumps(_flat(cells), indent=2) + "\n")
+    for metric in METRICS:
+        panels = {
+            table: {r: {c: cells[table, r, c].metrics[metric] for c in experiment.columns} for r in experiment.rows}
+            for table in experiment.tables
+        }
+        plot_intervals(directory / f"{metric}.png", panels, title=experiment.title, x=metric)
     return cells
 
 

@@ -1,7 +1,7 @@
 """Curves of a run as a picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,48 @@ def plot_curves(path: Path, history: Sequence[Any], *, title: str, valid_metric:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    plt.close(figure)
+
+
+def plot_intervals(path: Path, panels: Mapping[str, Mapping[str, Mapping[str, Any]]], *, title: str, x: str) -> None:
+    """Means with their intervals as a PNG: a panel each, rows down, one colour a column.
+
+    Args:
+        path: of the PNG.
+        panels: panel -> row -> column -> an interval with ``mean``, ``low`` and ``high``.
+        title: above all of it.
+        x: what is measured.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = list(next(iter(panels.values())))
+    columns = list(next(iter(panels.values()))[rows[0]])
+    size = (1.5 + 4.2 * len(panels), 1.6 + max(0.3, 0.13 * len(columns)) * len(rows))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=size, layout="constrained", sharex=True, sharey=True, squeeze=False
+    )
+    for axis, (name, panel) in zip(axes[0], panels.items(), strict=True):
+        for number, column in enumerate(columns):
+            shift = (number - (len(columns) - 1) / 2) * 0.8 / len(columns)
+            found = [panel[row][column] for row in rows]
+            means = [i.mean for i in found]
+            spans = [[i.mean - i.low for i in found], [i.high - i.mean for i in found]]
+            places = [at + shift for at in range(len(rows))]
+            axis.errorbar(means, places, xerr=spans, fmt="o", markersize=4, color=f"C{number % 10}", label=column)
+        axis.set_title(name, loc="left", fontsize="medium")
+        axis.set_xlabel(x)
+        axis.grid(axis="x", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_yticks(range(len(rows)), rows)
+    axes[0][0].invert_yaxis()
+    if len(columns) > 1:
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

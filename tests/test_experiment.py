@@ -36,6 +36,7 @@ def test_tables_are_means_over_folds_and_seeds(labelled):
     text = Path("out/tables.md").read_text()
     assert text.count(" leaky |") == 4
     assert len(said) == 4
+    assert all(Path(f"out/{metric}.png").read_bytes().startswith(b"\x89PNG") for metric in ("accuracy", "macro_f1"))
     before = Path("out/honest/user/result/1/result.json").stat().st_mtime_ns
     run_experiment(experiment_of(labelled), Path("out"))
     assert Path("out/honest/user/result/1/result.json").stat().st_mtime_ns == before
