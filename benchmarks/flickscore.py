@@ -8,11 +8,9 @@ drop when one modality's vectors are shuffled among the movies that have one.
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from recbole_mm.cross_validation import all_predictions
 from recbole_mm.evaluation.knock_out import shuffled_modalities
-from recbole_mm.evaluation.significance import compare_labels
+from recbole_mm.evaluation.significance import compare_labels, mean_interval
 from recbole_mm.quick_start import load, resume, run
 from recbole_mm.run_directory import CONFIG
 
@@ -56,8 +54,11 @@ def main() -> None:
                 (whole["accuracy"] - shuffled["accuracy"], whole["macro_f1"] - shuffled["macro_f1"])
             )
     for name, values in drops.items():
-        accuracy, f1 = np.mean(values, axis=0)
-        print(f"{name} shuffled: accuracy {-accuracy:+.4f}, macro-F1 {-f1:+.4f}")
+        said = []
+        for metric, lost in zip(("accuracy", "macro-F1"), zip(*values, strict=True), strict=True):
+            drop = mean_interval(lost)
+            said.append(f"{metric} {-drop.mean:+.4f} ({-drop.high:+.4f} to {-drop.low:+.4f})")
+        print(f"{name} shuffled: {', '.join(said)}; t-interval over folds")
 
 
 if __name__ == "__main__":
