@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -16,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recbole_mm.config import read_yaml
-from recbole_mm.errors import ConfigError, nearest
+from recbole_mm.errors import ConfigError, RecBoleMMError, nearest
 from recbole_mm.evaluation.significance import Interval, mean_interval
 from recbole_mm.files import write_text
 from recbole_mm.modality import first_problem
@@ -142,6 +143,11 @@ def _runner(workers: int) -> Iterator[Start]:
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
     try:
         yield lambda *run_of: pool.submit(_run_or_resume, *run_of).result
+    except BrokenProcessPool as error:
+        raise RecBoleMMError(
+            "a worker was ended from outside, as when memory runs out; lower --workers and repeat the command: "
+            "finished cells are kept"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

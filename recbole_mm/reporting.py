@@ -1,4 +1,4 @@
-"""Curves of a run as a picture."""
+"""Results as pictures: curves, intervals, confusion."""
 
 import math
 from collections.abc import Mapping, Sequence
