@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from recbole_mm.config import read_yaml
 from recbole_mm.errors import ConfigError, RecBoleMMError, nearest
@@ -41,6 +41,19 @@ class Experiment(BaseModel):
     tables: dict[str, dict[str, Any]]  # name -> parameters
     rows: dict[str, dict[str, Any]]  # name -> parameters, `model` among them
     columns: dict[str, dict[str, Any]]  # name -> parameters
+    only: dict[str, list[str]] = {}  # row -> the columns it has; all of them where it is not named
+
+    @model_validator(mode="after")
+    def _known(self) -> "Experiment":
+        names = [(r, self.rows) for r in self.only] + [(c, self.columns) for cs in self.only.values() for c in cs]
+        for name, among in names:
+            if name not in among:
+                raise ValueError(f"only: '{name}' is not one of {', '.join(among)}{nearest(name, among)}")
+        return self
+
+    def keys(self) -> list[tuple[str, str, str]]:
+        """Table, row and column of every cell."""
+        return [k for k in product(self.tables, self.rows, self.columns) if k[2] in self.only.get(k[1], self.columns)]
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ def run_experiment(
         progress: hears one line a cell.
     """
     cells: dict[tuple[str, str, str], Cell] = {}
-    keys = list(product(experiment.tables, experiment.rows, experiment.columns))
+    keys = experiment.keys()
     with _runner(workers) as start:
         waiting = []
         for key in keys:
@@ -113,7 +126,10 @@ def run_experiment(
     write_text(directory / "tables.json", json.dumps(_flat(cells), indent=2) + "\n")
     for metric in METRICS:
         panels = {
-            table: {r: {c: cells[table, r, c].metrics[metric] for c in experiment.columns} for r in experiment.rows}
+            table: {
+                row: {c: cells[table, row, c].metrics[metric] for c in experiment.columns if (table, row, c) in cells}
+                for row in experiment.rows
+            }
             for table in experiment.tables
         }
         plot_intervals(directory / f"{metric}.png", panels, title=experiment.title, x=metric)
@@ -176,8 +192,10 @@ def _cell(results: list[dict[str, Any]]) -> Cell:
     return Cell(intervals, any(r["leaky"] for r in results), float(np.sum([r["wall_s"] for r in results])))
 
 
-def shown(cell: Cell, metric: str) -> str:
-    """A cell as text: mean, half of its interval, and whether it is leaky."""
+def shown(cell: Cell | None, metric: str) -> str:
+    """A cell as text: mean, half of its interval, and whether it is leaky; a dash for a cell that there is not."""
+    if cell is None:
+        return "-"
     interval = cell.metrics[metric]
     return f"{interval.mean:.3f} ± {(interval.high - interval.low) / 2:.3f}{' leaky' if cell.leaky else ''}"
 
@@ -189,7 +207,7 @@ def markdown(experiment: Experiment, cells: Mapping[tuple[str, str, str], Cell])
         lines += ["", f"## {table}: {metric}", "", "| | " + " | ".join(experiment.columns) + " |"]
         lines.append("|---" * (len(experiment.columns) + 1) + "|")
         for row in experiment.rows:
-            texts = [shown(cells[table, row, column], metric) for column in experiment.columns]
+            texts = [shown(cells.get((table, row, column)), metric) for column in experiment.columns]
             lines.append(f"| {row} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 

@@ -46,7 +46,7 @@ def plot_intervals(path: Path, panels: Mapping[str, Mapping[str, Mapping[str, An
 
     Args:
         path: of the PNG.
-        panels: panel -> row -> column -> an interval with ``mean``, ``low`` and ``high``.
+        panels: panel -> row -> column -> an interval with ``mean``, ``low`` and ``high``; a row may lack columns.
         title: above all of it.
         x: what is measured.
     """
@@ -56,7 +56,7 @@ def plot_intervals(path: Path, panels: Mapping[str, Mapping[str, Mapping[str, An
     from matplotlib import pyplot as plt
 
     rows = list(next(iter(panels.values())))
-    columns = list(next(iter(panels.values()))[rows[0]])
+    columns = list(dict.fromkeys(c for panel in panels.values() for row in panel.values() for c in row))
     size = (1.5 + 4.2 * len(panels), 1.6 + max(0.3, 0.13 * len(columns)) * len(rows))
     figure, axes = plt.subplots(
         1, len(panels), figsize=size, layout="constrained", sharex=True, sharey=True, squeeze=False
@@ -64,10 +64,11 @@ def plot_intervals(path: Path, panels: Mapping[str, Mapping[str, Mapping[str, An
     for axis, (name, panel) in zip(axes[0], panels.items(), strict=True):
         for number, column in enumerate(columns):
             shift = (number - (len(columns) - 1) / 2) * 0.8 / len(columns)
-            found = [panel[row][column] for row in rows]
+            there = [at for at, row in enumerate(rows) if column in panel[row]]
+            found = [panel[rows[at]][column] for at in there]
             means = [i.mean for i in found]
             spans = [[i.mean - i.low for i in found], [i.high - i.mean for i in found]]
-            places = [at + shift for at in range(len(rows))]
+            places = [at + shift for at in there]
             axis.errorbar(means, places, xerr=spans, fmt="o", markersize=4, color=f"C{number % 10}", label=column)
         axis.set_title(name, loc="left", fontsize="medium")
         axis.set_xlabel(x)

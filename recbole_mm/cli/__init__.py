@@ -54,6 +54,13 @@ def parameters(extra: list[str], known: set[str]) -> dict[str, str]:
     return found
 
 
+def values(given: dict[str, str]) -> dict[str, Any]:
+    """Parameters with their values read."""
+    from recbole_mm.config import parse_value
+
+    return {key: value if key == "modalities" else parse_value(value) for key, value in given.items()}
+
+
 def pairs(words: tuple[str, ...], option: str, example: str) -> dict[str, str]:
     """The ``KEY=VALUE`` words of an option that may be given more than once.
 

@@ -141,7 +141,7 @@ def print_experiment(experiment: Any, cells: Mapping[Any, Any], console: Console
             table.add_column(header, justify="left" if header in ("", "metric") else "right")
         for row in experiment.rows:
             for metric in METRICS:
-                values = [shown(cells[name, row, column], metric) for column in experiment.columns]
+                values = [shown(cells.get((name, row, column)), metric) for column in experiment.columns]
                 table.add_row(row, metric, *values)
         console.print(table)
     console.print("Means over folds and seeds ± half of the 95 % t-interval.", highlight=False)

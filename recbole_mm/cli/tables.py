@@ -16,7 +16,7 @@ WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Runs at a 
 @click.pass_context
 def tables(ctx: click.Context, name: str, out_dir: str | None, workers: int | None) -> None:
     """Run an experiment of properties/experiment, such as flickscore_tables; parameters are set by --key=value."""
-    _run(ctx, name, out_dir, workers, {})
+    run_named(name, out_dir, workers, _parameters(ctx))
 
 
 @click.command("audit-leakage", context_settings=PASS_THROUGH)
@@ -27,23 +27,30 @@ def tables(ctx: click.Context, name: str, out_dir: str | None, workers: int | No
 def audit_leakage(ctx: click.Context, dataset: str, out_dir: str | None, workers: int | None) -> None:
     """Accuracy and macro-F1 of the published network under each defect of its evaluation, all of them, and none."""
     where = out_dir or f"experiments/leakage_audit-{dataset}"
-    _run(ctx, "leakage_audit", where, workers, {"dataset": dataset})
+    run_named("leakage_audit", where, workers, _parameters(ctx), dataset=dataset)
 
 
-def _run(ctx: click.Context, name: str, out_dir: str | None, workers: int | None, over: dict[str, Any]) -> None:
+def _parameters(ctx: click.Context) -> dict[str, Any]:
+    from recbole_mm.cli import parameters, values
+
+    return values(parameters(ctx.args, {"out_dir", "dataset", "workers"}))
+
+
+def run_named(
+    name: str, out_dir: str | None, workers: int | None, config: dict[str, Any], *, dataset: str | None = None
+) -> None:
+    """Run an experiment, print its tables and say where they are."""
     from pathlib import Path
 
-    from recbole_mm.cli import Interrupted, parameters
-
-    given = parameters(ctx.args, {"out_dir", "dataset", "workers"})
+    from recbole_mm.cli import Interrupted
     from recbole_mm.cli.console import make_console, print_experiment
-    from recbole_mm.config import parse_value
     from recbole_mm.experiment import default_workers, read_experiment, run_experiment
 
-    experiment = read_experiment(name).model_copy(update=over)
+    experiment = read_experiment(name)
+    if dataset is not None:
+        experiment = experiment.model_copy(update={"dataset": dataset})
     where = Path(out_dir or f"experiments/{name}")
     console = make_console()
-    config = {key: value if key == "modalities" else parse_value(value) for key, value in given.items()}
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)

@@ -32,13 +32,16 @@ def train(
     """Train with early stopping, evaluate on test, write one directory.
 
     Any parameter of RecBole, of the model or of the data set is set by --key=value, such as --epochs=20,
-    --modalities=text,image or --learning_rate=1e-3.
+    --modalities=text,image or --learning_rate=1e-3. --experiment=NAME runs the tables of that name instead.
     """
     from recbole_mm.cli import Interrupted, parameters
     from recbole_mm.cli.console import ConsoleReporter, print_result
 
     options = {option for parameter in ctx.command.params for option in parameter.opts}
     given = parameters(ctx.args, {o.removeprefix("--") for o in options})
+    if resume is None and (name := _experiment(config_files.split(), given)) is not None:
+        _run_experiment(name, model, dataset, config_files.split(), given, run_dir)
+        return
     reporter = ConsoleReporter()
     try:
         if resume is not None:
@@ -62,17 +65,40 @@ def _run(
     # names are checked before torch and RecBole are imported: a typing mistake is answered at once
     from recbole_mm.catalogue import find_model
 
-    for file in files:
-        if not Path(file).is_file():
-            raise ConfigError(f"{file}: no such config file")
     if model:
         find_model(model)
     reporter.stage("starting")
-    from recbole_mm.config import parse_value
+    from recbole_mm.cli import values
     from recbole_mm.quick_start import run
 
-    values = {key: value if key == "modalities" else parse_value(value) for key, value in given.items()}
-    return run(model, dataset, config_files=files, config=values, run_dir=run_dir, reporter=reporter)
+    return run(model, dataset, config_files=files, config=values(given), run_dir=run_dir, reporter=reporter)
+
+
+def _experiment(files: list[str], given: dict[str, str]) -> str | None:
+    """``experiment`` of the command line or of a property file."""
+    for file in files:
+        if not Path(file).is_file():
+            raise ConfigError(f"{file}: no such config file")
+    if "experiment" in given or not files:
+        return given.get("experiment")
+    from recbole_mm.config import read_yaml
+
+    found = [read_yaml(Path(file)).get("experiment") for file in files]
+    return next((name for name in reversed(found) if name is not None), None)
+
+
+def _run_experiment(
+    name: str, model: str | None, dataset: str | None, files: list[str], given: dict[str, str], run_dir: str | None
+) -> None:
+    from recbole_mm.cli import values
+    from recbole_mm.cli.tables import run_named
+    from recbole_mm.config import read_yaml
+
+    if model is not None:
+        raise ConfigError(f"--experiment={name} names the models itself; leave --model out")
+    config = {key: value for file in files for key, value in read_yaml(Path(file)).items()} | values(given)
+    config.pop("experiment", None)
+    run_named(name, run_dir, None, config, dataset=dataset)
 
 
 def _resume(

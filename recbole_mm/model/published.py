@@ -12,31 +12,65 @@ from torch import Tensor, nn
 from recbole_mm.model.label_attention import ResidualBlock
 
 
+class OneKeyAttention(nn.Module):
+    """Multi-head attention to a sequence of one vector: the softmax is 1, queries and keys do not matter.
+
+    What ``nn.MultiheadAttention`` computes there, at half of its cost, initialised as it is.
+    """
+
+    def __init__(self, size: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.value, self.out = nn.Linear(size, size), nn.Linear(size, size)
+        nn.init.uniform_(self.value.weight, -((1.5 / size) ** 0.5), (1.5 / size) ** 0.5)
+        for layer in (self.value, self.out):
+            nn.init.zeros_(layer.bias)
+        self.dropout = nn.Dropout(dropout)  # of a head's attention, all of which is on the one key
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """Query and context [B, D] to [B, D]."""
+        heads = self.value(context).view(len(context), self.n_heads, -1)
+        kept = self.dropout(heads.new_ones(len(context), self.n_heads, 1))
+        found: Tensor = self.out((heads * kept).flatten(1))
+        return found
+
+
+class BatchAttention(nn.Module):
+    """Attention of each pair to all pairs of its batch: [B, 1, D] fed where [sequence, batch, D] is expected."""
+
+    def __init__(self, size: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(size, n_heads, dropout=dropout)
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        """Query and context [B, D] to [B, D]."""
+        context = context.unsqueeze(1)
+        found: Tensor = self.attention(query.unsqueeze(1), context, context, need_weights=False)[0].squeeze(1)
+        return found
+
+
 class PublishedAttention(nn.Module):
     """Per modality user -> movie and movie -> user attention, concatenation, self-attention, feed-forward, head.
 
-    With the axes put right, each sequence is one vector: the softmax is the constant 1 and attention a linear map.
-    ``over_batch`` feeds [B, 1, D] to attention that expects [sequence, batch, D], as the notebooks did: each pair
-    attends to the other pairs of its batch, in evaluation too.
+    With the axes put right, each sequence is one vector. With ``over_batch``, as the notebooks did, each pair attends
+    to the other pairs of its batch, in evaluation too.
     """
 
     def __init__(self, widths: Mapping[str, int], size: int, n_heads: int, dropout: float, *, over_batch: bool) -> None:
         super().__init__()
-        self.names, self.over_batch = tuple(widths), over_batch
+        self.names = tuple(widths)
         pieces = {name: ("user", "movie") for name in self.names}
         self.project = nn.ModuleDict(
             {f"{n}_{s}": nn.Linear(widths[n], size) for n, sides in pieces.items() for s in sides}
         )
-        self.cross = nn.ModuleDict({key: self._attention(size, n_heads, dropout) for key in self.project})
+        attention = BatchAttention if over_batch else OneKeyAttention
+        self.cross = nn.ModuleDict({key: attention(size, n_heads, dropout) for key in self.project})
         self.cross_norm = nn.ModuleDict({key: nn.LayerNorm(size) for key in self.project})
         whole = size * len(self.project)
-        self.inner = self._attention(whole, n_heads, dropout)
+        self.inner = attention(whole, n_heads, dropout)
         self.inner_norm = nn.LayerNorm(whole)
         self.block = ResidualBlock(whole, dropout)
         self.head = nn.Sequential(nn.Linear(whole, whole // 2), nn.ReLU(), nn.Linear(whole // 2, 3))
-
-    def _attention(self, size: int, n_heads: int, dropout: float) -> nn.MultiheadAttention:
-        return nn.MultiheadAttention(size, n_heads, dropout=dropout, batch_first=not self.over_batch)
 
     def forward(self, users: Mapping[str, Tensor], movies: Mapping[str, Tensor]) -> Tensor:
         """User and movie vectors by modality, each [B, F], to logits [B, 3]."""
@@ -48,12 +82,10 @@ class PublishedAttention(nn.Module):
             }
             for side, other in (("user", "movie"), ("movie", "user")):
                 key = f"{name}_{side}"
-                query, context = sides[side].unsqueeze(1), sides[other].unsqueeze(1)
-                found = self.cross[key](query, context, context, need_weights=False)[0]
-                outputs.append(self.cross_norm[key](query + found))
-        whole = torch.cat(outputs, dim=-1)  # [B, 1, D']
-        whole = self.inner_norm(whole + self.inner(whole, whole, whole, need_weights=False)[0])
-        logits: Tensor = self.head(self.block(whole)).squeeze(1)
+                outputs.append(self.cross_norm[key](sides[side] + self.cross[key](sides[side], sides[other])))
+        whole = torch.cat(outputs, dim=-1)  # [B, D']
+        whole = self.inner_norm(whole + self.inner(whole, whole))
+        logits: Tensor = self.head(self.block(whole))
         return logits
 
 
