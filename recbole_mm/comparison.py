@@ -167,10 +167,12 @@ def summarise(
         return Interval(mean, mean - half, mean + half)
 
     metrics = {model: {name: interval(model, name) for name in names} for model in results}
-    order = sorted(results, key=lambda model: -metrics[model][tested].mean)
+    sign = 1 if smaller_is_better(tested) else -1
+    order = sorted(results, key=lambda model: sign * metrics[model][tested].mean)
     others = {model: next(other for other in order if other != model) for model in order}
     if any(tested not in users[model] for model in order):
-        raise ConfigError(f"metric '{tested}' has no value by user; a paired test needs a ranking metric")
+        known = ", ".join(c for c in users[order[0]].columns if all(c in users[model] for model in order))
+        raise ConfigError(f"metric '{tested}' has no value by user for a paired test; expected one of {known}")
     pairs = {m: paired_test(*_aligned(users[m][tested], users[others[m]][tested])) for m in order}
     corrected = dict(zip(order, holm([pairs[model].p_value for model in order]), strict=True))
     rows = tuple(
@@ -187,6 +189,13 @@ def summarise(
         for model in order
     )
     return Comparison(dataset, tested, seeds, rows, directory)
+
+
+def smaller_is_better(metric: str) -> bool:
+    """Whether a lower value of a metric, such as ``log_loss`` or ``ndcg@10``, is the better one."""
+    from recbole.evaluator.register import smaller_metrics
+
+    return metric.partition("@")[0] in {name.lower() for name in smaller_metrics}
 
 
 def _per_user(runs: Any) -> pd.DataFrame:
@@ -209,7 +218,8 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Header and rows as text, for terminal, Markdown and CSV."""
     k = comparison.metric.partition("@")[2]
     have = comparison.rows[0].metrics
-    shown = dict.fromkeys([comparison.metric, *(f"{name}@{k}" for name in ("recall", "hit", "precision"))])
+    others = [f"{name}@{k}" for name in ("recall", "hit", "precision")] if k else ["accuracy", "macro_f1", "log_loss"]
+    shown = dict.fromkeys([comparison.metric, *others])
     names = [name for name in shown if name in have]
     header = ["model", *names, "difference", "to", "p (Holm)", "train s", "eval s", "peak MB"]
     rows = []

@@ -13,6 +13,7 @@ from recbole_mm.cli import main
 from recbole_mm.errors import DataError
 from recbole_mm.known_labels import KnownLabels
 from recbole_mm.model.label_attention import SequenceAttention, TokenAttention
+from recbole_mm.model.published import OneKeyAttention
 from recbole_mm.quick_start import Silent, _build, _configuration, load, request, resume, run
 
 CLASSIFIERS = [name for name in our_models() if classifies(name)]
@@ -130,6 +131,24 @@ def test_attention_is_not_constant_over_a_real_sequence(labelled):
     first = seen["weight"][seen["pair"] == 0]
     assert len(first) > 5
     assert (first.std(0) > 1e-4).all()
+
+
+def test_attention_to_one_key_equals_torch_s():
+    torch.manual_seed(0)
+    ours, theirs = OneKeyAttention(12, 3, 0.5).eval(), torch.nn.MultiheadAttention(12, 3, batch_first=True).eval()
+    torch.nn.init.normal_(theirs.in_proj_bias)
+    with torch.no_grad():
+        ours.value.weight.copy_(theirs.in_proj_weight[24:])
+        ours.value.bias.copy_(theirs.in_proj_bias[24:])
+        ours.out.load_state_dict(theirs.out_proj.state_dict())
+        query, context = torch.randn(5, 12), torch.randn(5, 12)
+        expected = theirs(query[:, None], context[:, None], context[:, None])[0][:, 0]
+        torch.testing.assert_close(ours(query, context), expected)
+        ours.train()
+        heads = torch.linalg.lstsq(ours.out.weight, (ours(query, context) - ours.out.bias).T)[0].T / ours.value(context)
+    whole = heads.view(5, 3, 4)  # a head is dropped whole, or doubled
+    torch.testing.assert_close(whole, whole[..., :1].expand_as(whole).round(), rtol=0, atol=1e-3)
+    assert set(whole.round().abs().flatten().tolist()) == {0.0, 2.0}
 
 
 def test_sequence_attention_equals_torch_s():

@@ -42,6 +42,19 @@ def test_tables_are_means_over_folds_and_seeds(labelled):
     assert Path("out/honest/user/result/1/result.json").stat().st_mtime_ns == before
 
 
+def test_a_row_may_have_some_columns_only(labelled):
+    experiment = Experiment(**{
+        **experiment_of(labelled).model_dump(), "seeds": [1], "tables": {"honest": {}},
+        "columns": {"one": {}, "two": {"split_seed": 1}}, "only": {"user": ["two"]},
+    })  # fmt: skip
+    cells = run_experiment(experiment, Path("some"))
+    assert [key[1:] for key in cells] == [("majority", "one"), ("majority", "two"), ("user", "two")]
+    text = Path("some/tables.md").read_text()
+    assert "| user | - | 0." in text
+    with pytest.raises(ValueError, match="'three' is not one of one, two"):
+        Experiment(**{**experiment.model_dump(), "only": {"user": ["three"]}})
+
+
 def test_runs_side_by_side_give_the_same_tables(labelled):
     one = run_experiment(experiment_of(labelled), Path("one"))
     two = run_experiment(experiment_of(labelled), Path("two"), workers=2)
@@ -71,13 +84,31 @@ def test_unknown_experiment_on_the_command_line(capsys):
     assert "did you mean 'flickscore_tables'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("by_file", [False, True])
+def test_experiment_is_a_parameter_of_training_too(labelled, monkeypatch, capsys, by_file):
+    monkeypatch.setattr("recbole_mm.experiment.read_experiment", lambda name: {"mine": experiment_of(labelled)}[name])
+    monkeypatch.setattr("recbole_mm.experiment.default_workers", lambda: 1)
+    Path("mine.yaml").write_text("experiment: mine\nfolds: 2\n")
+    words = ["--config_files=mine.yaml"] if by_file else ["--experiment=mine", "--folds=2"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--run_dir=there"])
+    assert stopped.value.code == 0
+    assert "two tables: leaky" in capsys.readouterr().out
+    result = json.loads(Path("there/honest/user/result/1/result.json").read_text())
+    assert len(result["folds"]) == 2
+    with pytest.raises(SystemExit):
+        main([*words, "--model=BPR"])
+    assert "leave --model out" in capsys.readouterr().err
+
+
 def test_shuffling_a_modality_changes_what_rests_on_it_and_is_undone(labelled):
     config = labelled.config(fold=1, epochs=15, stopping_step=15, learning_rate=0.005, genre_field=None)
     run("GLScoreClassifier", labelled.name, config=config, run_dir="run")
     parts = load("run")
     before = {name: parts.model.bank.vectors(name).clone() for name in parts.model.bank.names}
     found = shuffled_modalities(parts, seed=1)
-    assert set(found) == {"text", "image"}
+    assert set(found) == {"text", "image", "all"}
+    assert found["all"][1]["log_loss"] > found["image"][1]["log_loss"]
     whole, shuffled = found["text"]
     assert shuffled["log_loss"] > whole["log_loss"]
     for name, vectors in before.items():

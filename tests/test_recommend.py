@@ -14,6 +14,7 @@ from recbole_mm.errors import CheckpointError, ConfigError, RequestError
 from recbole_mm.model.fusion import Fusion
 from recbole_mm.quick_start import load, run
 from recbole_mm.recommend import Recommender
+from recbole_mm.recommend.scorer import Person
 
 FACTS = {"genre": {"field": "class", "encoding": "multi_hot"}, "age": {"field": "year", "encoding": "bumps"}}
 VARIANTS = {
@@ -52,6 +53,15 @@ def runs(tmp_path_factory):
 @pytest.fixture
 def recommender(runs):
     return Recommender.load(runs("default"))
+
+
+@pytest.mark.parametrize("name", ["default", "content", "cosine", "VBPR"])
+@pytest.mark.parametrize("user", [None, 4])
+def test_a_person_s_vector_is_the_sum_of_what_it_is_made_of(runs, name, user):
+    scorer = Recommender.load(runs(name)).scorer
+    for items, weights in (([3, 7, 9], [1.0, -0.5, 2.0]), ([5], [1.0]), ([], [])):
+        person = Person(np.array(items, np.int64), np.array(weights, np.float32), user)
+        np.testing.assert_allclose(scorer.vector(person), scorer.taste(person).vector, rtol=1e-4, atol=1e-5)
 
 
 def model_scores(run_dir) -> np.ndarray:

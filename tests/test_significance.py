@@ -67,6 +67,22 @@ def test_comparison_of_a_tiny_data_set(planted):
     assert [row.metrics for row in again.rows] == [row.metrics for row in found.rows]
 
 
+def test_classifiers_are_compared_by_a_metric_where_less_is_better(labelled):
+    parameters = {
+        "data_path": str(labelled.root), "load_col": "{inter: [user_id, item_id, label]}", "folds": "2",
+        "metrics": "[accuracy, log_loss]", "valid_metric": "log_loss",
+    }  # fmt: skip
+    models = ["MajorityClass", "UserClassMean"]
+    found = compare(models, labelled.name, seeds=1, config=parameters, directory="cmp")
+    first, second = (row.metrics["log_loss"].mean for row in found.rows)
+    assert first < second
+    assert found.rows[0].model == "UserClassMean"
+    assert table(found)[0][:3] == ["model", "log_loss", "accuracy"]
+    with pytest.raises(ConfigError, match="expected one of accuracy, log_loss"):
+        compare(models, labelled.name, seeds=1, config={**parameters, "metrics": "[macro_f1, log_loss]"},
+                metric="macro_f1", directory="other")  # fmt: skip
+
+
 def test_comparison_refuses_nonsense(planted):
     with pytest.raises(ConfigError, match="at least two"):
         compare(["Pop"], planted.name)

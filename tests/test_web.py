@@ -1,5 +1,6 @@
 """The HTTP interface: its answers, its limits, and what abuse gets."""
 
+import json
 import re
 
 import pytest
@@ -188,6 +189,25 @@ def test_the_same_question_gets_the_same_answer_and_is_counted(client):
     )
     assert counted
     assert int(counted[1]) >= 2
+
+
+@pytest.mark.parametrize("question", [
+    {"watched": [{"item": "i8", "rating": 4}, {"item": "i2", "like": False}], "k": 3},
+    {"watched": [{"item": "i8"}], "explain": True, "k": 5, "lean": {"image": 2.0}, "diversity": 0.5},
+    {"user": "u3", "only_genres": ["g0"]},
+    {"watched": [{"item": "nonsense"}]},
+    {"k": 0},
+])  # fmt: skip
+def test_the_direct_way_answers_as_the_routed_one(client, question):
+    """A content type with a charset is not answered directly."""
+    body, kind = json.dumps(question), "application/json"
+    direct, routed = (
+        client.post("/api/recommend", content=body, headers={"Content-Type": k})
+        for k in (kind, f"{kind}; charset=utf-8")
+    )
+    assert direct.status_code == routed.status_code
+    assert direct.content == routed.content
+    assert direct.headers.items() == routed.headers.items()
 
 
 def test_not_ready_before_it_is_started(app):

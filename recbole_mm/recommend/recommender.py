@@ -271,9 +271,9 @@ class Recommender:
         return self._score_person(self._person(wishes), wishes)
 
     def _vector(self, person: Person) -> Array:
-        taste = None if self.scorer is None else self.scorer.taste(person)
-        assert taste is not None, "checked by approximate()"
-        return taste.vector
+        vector = None if self.scorer is None else self.scorer.vector(person)
+        assert vector is not None, "checked by approximate()"
+        return vector
 
     def _approximate(self, index: VectorIndex, wishes: Wishes, k: int) -> list[Recommendation]:
         """Answered by the index; fewer than k where most of what it found is blocked."""

@@ -57,6 +57,11 @@ class Bilinear:
     constant: Array  # [k] or [1]
 
 
+def _shares(attention: Array, signs: Array) -> Array:
+    """Each watched item's share of a head's attention [n, H], negative for what counts against."""
+    return np.asarray(attention / np.maximum(attention.sum(axis=0), 1e-9) * signs[:, None])
+
+
 def person_map(fold_in: Array, n: int) -> Array:
     """W_0 + W_1 / sqrt(n) + W_2 / n of :mod:`recbole_mm.recommend.fold_in`, [D, D], for n items watched."""
     width = fold_in.shape[1]
@@ -79,8 +84,28 @@ class Scorer:
         if parts.items is not None and parts.matching == "cosine":
             self.norms = np.maximum(np.linalg.norm(parts.items, axis=1), 1e-12)
 
+    def vector(self, person: Person) -> Array | None:
+        """The person's vector p, [D]; None if the model has no vectors."""
+        parts = self.parts
+        if parts.items is None:
+            return None
+        watched, signs = np.asarray(parts.items[person.items], dtype=np.float32), person.signs
+        vector = np.zeros(watched.shape[1], dtype=np.float32)
+        if parts.users is not None:
+            if person.user is not None:
+                vector += parts.users[person.user]
+            elif self.fold_in is not None:
+                vector += self.fold_in[-1]
+                if len(signs):
+                    n, total = len(signs), signs @ watched
+                    vector += np.concatenate([total, total * n**-0.5, total / n]) @ self.fold_in[:-1]
+        if parts.pooling is not None and len(signs):
+            share = _shares(parts.pooling[person.items], signs)
+            vector += (watched.reshape(*share.shape, -1) * share[:, :, None]).sum(axis=0).ravel()
+        return vector
+
     def taste(self, person: Person) -> Taste | None:
-        """The person's vector and what it is made of; None if the model has no vectors."""
+        """What the person's vector is made of; None if the model has no vectors."""
         parts = self.parts
         if parts.items is None:
             return None
@@ -95,18 +120,14 @@ class Scorer:
                 if len(signs):
                     terms += (watched * signs) @ person_map(self.fold_in, len(signs))
         if parts.pooling is not None and len(signs):
-            attention = parts.pooling[person.items]  # [n, H]
-            share = attention / np.maximum(attention.sum(axis=0), 1e-9) * signs
-            heads = watched.reshape(len(watched), share.shape[1], -1)
-            terms += (heads * share[:, :, None]).reshape(watched.shape)
+            share = _shares(parts.pooling[person.items], person.signs)
+            terms += (watched.reshape(*share.shape, -1) * share[:, :, None]).reshape(watched.shape)
         return Taste(own, terms)
 
     def scores(self, person: Person) -> Array:
         """Scores of all items, [I]; the model's own, without any preference on top."""
-        parts, taste = self.parts, self.taste(person)
-        total = np.zeros(self.n_items, dtype=np.float32)
-        if taste is not None:
-            total += self.match(taste.vector)
+        parts, vector = self.parts, self.vector(person)
+        total = np.zeros(self.n_items, dtype=np.float32) if vector is None else self.match(vector)
         if parts.bias is not None:
             total += parts.bias
         if parts.item_item is not None and len(person.items):

@@ -40,6 +40,7 @@ class GLScoreClassifierConfig(ModelConfig):
     user_set: UserSet  # whose labels make the user
     gl_weighting: bool
     closed_form: bool  # of the sequence architecture
+    attention: bool  # of the sequence architecture
     embedding_size: PositiveInt  # D
     n_heads: PositiveInt
     hidden_size: PositiveInt  # of the dense heads
@@ -83,7 +84,13 @@ class GLScoreClassifier(Classifier):
         self.process = LabelProcess(self.bank) if hp.closed_form else None
         self.register_buffer("centre", torch.zeros(columns))
         self.register_buffer("spread", torch.ones(columns))
-        widths = self.bank.widths
+        if hp.attention:
+            self._build_attention(columns)
+        whole = columns + 4 * size * hp.attention
+        self.heads = nn.ModuleList(self._head(whole) for _ in range(hp.members))
+
+    def _build_attention(self, columns: int) -> None:
+        hp, size, widths = self.hp, self.hp.embedding_size, self.bank.widths
         self.project = nn.ModuleDict({name: nn.Linear(width, size) for name, width in widths.items()})
         self.kind = nn.Parameter(torch.randn(len(widths), size) * size**-0.5)
         self.label_vectors = nn.Embedding(3, size)
@@ -96,7 +103,6 @@ class GLScoreClassifier(Classifier):
         self.together = TokenAttention(size, hp.n_heads, hp.dropout)
         self.block = ResidualBlock(size, hp.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
-        self.heads = nn.ModuleList(self._head(columns + 4 * size) for _ in range(hp.members))
 
     def _head(self, width: int) -> nn.Sequential:
         hidden, drop = self.hp.hidden_size, self.hp.dropout
@@ -163,9 +169,10 @@ class GLScoreClassifier(Classifier):
         features, rows = self._features(users, items)
         numbers = (features.numbers[torch.from_numpy(rows)] - self.centre) / self.spread
         numbers = numbers.clamp(-5, 5)
-        attended = self._attend(features, rows, torch.from_numpy(items), numbers)
-        both = torch.cat([numbers, attended], dim=1)
-        return torch.stack([head(both) for head in self.heads])
+        seen = numbers
+        if self.hp.attention:
+            seen = torch.cat([numbers, self._attend(features, rows, torch.from_numpy(items), numbers)], dim=1)
+        return torch.stack([head(seen) for head in self.heads])
 
     def _attend(self, features: PairFeatures, rows: Ids, items: Tensor, numbers: Tensor) -> Tensor:
         """The user's labels, the movie's labels, its modalities, and all of them together, [B, 4 D]."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
-from pydantic_core import to_json
+from pydantic_core import ValidationError, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -25,10 +25,11 @@ from recbole_mm.recommend.titles import Film
 from recbole_mm.recommend.top_k import best
 from recbole_mm.recommend.web import schemas
 from recbole_mm.recommend.web.bodies import body_of, describe_bodies, read_body
-from recbole_mm.recommend.web.cache import AnswerCache
+from recbole_mm.recommend.web.cache import Answer, AnswerCache, Question
 from recbole_mm.recommend.web.guard import Guard, Metrics
 
 SETTINGS_VARIABLE = "RECBOLE_MM_SERVE"
+_RECOMMEND = "/api/recommend"
 _PAGE = Path(__file__).resolve().parent / "page"
 _PAGE_TYPES = {
     "index.html": "text/html",
@@ -95,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     metrics = Metrics()
     app.state.ready = False
-    app.add_middleware(AnswerCache)
+    app.add_middleware(AnswerCache, direct=desk.direct)
     app.add_middleware(Guard, metrics=metrics)  # outermost: what is answered from the cache is counted, too
     _handle_errors(app)
     _questions(app, desk)
@@ -148,6 +149,30 @@ class Desk:
             for r in found
         ]  # fmt: skip
 
+    def recommended(self, question: schemas.RecommendQuestion) -> bytes:
+        """As :class:`~recbole_mm.recommend.web.schemas.ListAnswer`, in JSON.
+
+        Raises:
+            RequestError: the question cannot be answered.
+        """
+        recommender = self.recommender
+        wishes = question.wishes(recommender.scale.high, recommender.scale.low)
+        found = recommender.answer(wishes, question.k, explain=question.explain)
+        watched = [self.film(recommender.films.film(recommender.films.find(film))) for film, _ in wishes.watched]
+        return to_json({"recommendations": self.ranked(found), "watched": watched})
+
+    def direct(self, question: Question) -> Answer | None:
+        """Answers a good question for a list; None to any other: the application answers it, or says what is wrong."""
+        method, path, kind, body = question
+        if (method, path, kind) != ("POST", _RECOMMEND, b"\napplication/json"):
+            return None
+        try:
+            content = self.recommended(schemas.RecommendQuestion.model_validate_json(body))
+        except (ValidationError, RequestError):
+            return None
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        return {"type": "http.response.start", "status": 200, "headers": headers}, content, _RECOMMEND
+
     def item(self, token: str) -> int:
         """The id of an item that a path names.
 
@@ -162,23 +187,23 @@ class Desk:
 
 def _answer(content: Any) -> Response:
     """JSON that was built in the right form; the declared models say which, and the tests hold them to it."""
-    return Response(to_json(content), media_type="application/json")
+    return _json(to_json(content))
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
 
 
 def _questions(app: FastAPI, desk: Desk) -> None:
     recommender, scale = desk.recommender, desk.recommender.scale
 
     @app.post(
-        "/api/recommend", response_model=schemas.ListAnswer, responses=_ERRORS, tags=["recommend"],
+        _RECOMMEND, response_model=schemas.ListAnswer, responses=_ERRORS, tags=["recommend"],
         openapi_extra=body_of(schemas.RecommendQuestion),
     )  # fmt: skip
     async def recommend(request: Request) -> Response:
         """Films for a person, with reasons if asked for."""
-        question = await read_body(schemas.RecommendQuestion, request)
-        wishes = question.wishes(scale.high, scale.low)
-        found = recommender.answer(wishes, question.k, explain=question.explain)
-        watched = [desk.film(recommender.films.film(recommender.films.find(film))) for film, _ in wishes.watched]
-        return _answer({"recommendations": desk.ranked(found), "watched": watched})
+        return _json(desk.recommended(await read_body(schemas.RecommendQuestion, request)))
 
     @app.post(
         "/api/explain", response_model=schemas.WhyAnswer, responses=_ERRORS, tags=["recommend"],

@@ -40,6 +40,17 @@ class Metrics:
             multiprocess_mode="livesum",
         )  # fmt: skip
 
+        self._found: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One answer more; a series is looked up by its labels only once."""
+        found = self._found.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, status), self.seconds.labels(route)
+            self._found[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
     def text(self) -> bytes:
         """In Prometheus's text format; with several workers, their sum."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -70,7 +81,8 @@ class Guard:
             return
         seen = _Seen(receive, send)
         start = time.perf_counter()
-        with self.metrics.running.track_inprogress():
+        self.metrics.running.inc()
+        try:
             if _announced(scope) > MAX_BODY_BYTES:
                 await _refuse(seen.send)
             else:
@@ -78,9 +90,11 @@ class Guard:
                     await self.app(scope, seen.receive, seen.send)
                 except _TooLargeError:  # read outside FastAPI, which would have answered it
                     await _refuse(seen.send)
+        finally:
+            self.metrics.running.dec()
         route = _route(scope)
-        self.metrics.requests.labels(scope["method"] if route != "other" else "other", route, seen.status).inc()
-        self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+        method = scope["method"] if route != "other" else "other"
+        self.metrics.count(method, route, seen.status, time.perf_counter() - start)
 
 
 class _Seen:
