@@ -114,7 +114,7 @@ def run_experiment(
         waiting = []
         for key in keys:
             model, parameters = _parameters(experiment, key, config or {})
-            folder = directory.joinpath(*(_slug(part) for part in key))
+            folder = directory.joinpath(*(slug(part) for part in key))
             waiting.append([
                 start(model, experiment.dataset, {**parameters, "seed": seed}, folder / str(seed))
                 for seed in experiment.seeds
@@ -182,7 +182,8 @@ def _run_or_resume(model: str, dataset: str, settings: dict[str, Any], where: Pa
     return run(model, dataset, config=settings, run_dir=where)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """The folder's name of a table, row or column."""
     return "".join(c if c.isalnum() else "-" for c in text.lower())
 
 

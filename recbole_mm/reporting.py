@@ -63,12 +63,15 @@ def plot_intervals(path: Path, panels: Mapping[str, Mapping[str, Mapping[str, An
     )
     for axis, (name, panel) in zip(axes[0], panels.items(), strict=True):
         for number, column in enumerate(columns):
-            shift = (number - (len(columns) - 1) / 2) * 0.8 / len(columns)
             there = [at for at, row in enumerate(rows) if column in panel[row]]
             found = [panel[rows[at]][column] for at in there]
             means = [i.mean for i in found]
             spans = [[i.mean - i.low for i in found], [i.high - i.mean for i in found]]
-            places = [at + shift for at in there]
+            own = [list(panel[rows[at]]) for at in there]  # a row's marks stand around its name
+            places = [
+                at + (has.index(column) - (len(has) - 1) / 2) * 0.8 / len(columns)
+                for at, has in zip(there, own, strict=True)
+            ]
             axis.errorbar(means, places, xerr=spans, fmt="o", markersize=4, color=f"C{number % 10}", label=column)
         axis.set_title(name, loc="left", fontsize="medium")
         axis.set_xlabel(x)

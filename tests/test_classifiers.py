@@ -19,6 +19,8 @@ from recbole_mm.quick_start import Silent, _build, _configuration, load, request
 CLASSIFIERS = [name for name in our_models() if classifies(name)]
 NETWORKS = [
     ("GLScoreClassifier", {"architecture": "sequence"}),
+    ("GLScoreClassifier", {"attention": False}),
+    ("GLScoreClassifier", {"closed_form": False}),
     ("GLScoreClassifier", {"architecture": "published"}),
     ("SimpleClassifier", {}),
 ]

@@ -70,7 +70,7 @@ def test_a_run_that_fails_side_by_side_is_one_error(labelled):
 
 
 def test_shipped_experiments_are_well_formed():
-    assert experiment_names() == ["flickscore_tables", "leakage_audit"]
+    assert experiment_names() == ["flickscore_ablation", "flickscore_tables", "leakage_audit"]
     for name in experiment_names():
         assert read_experiment(name).dataset == "flickscore"
     with pytest.raises(ConfigError, match="did you mean 'flickscore_tables'"):

@@ -126,3 +126,16 @@ def test_remembered_vectors_are_the_computed_ones(most, monkeypatch):
         )
         gl = gl_score(known, genres, users, items).astype(np.float32)
         np.testing.assert_allclose(movies["a"].numpy(), table[items] * gl[:, None], rtol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases(), st.booleans())
+def test_exchanged_classes_turn_the_score_round(case, leave_out):
+    """With like and dislike exchanged it is (d + n / 2) / (l + n + d), as in one published notebook."""
+    users, items, labels, n_users, n_items, genres, pairs = case
+    asked = pairs[:, 0], pairs[:, 1]
+    straight, turned = (
+        gl_score(KnownLabels(users, items, labels, n_users, n_items, leave_out=leave_out, exchanged=e), genres, *asked)
+        for e in (False, True)
+    )
+    np.testing.assert_allclose(turned, 1 - straight)

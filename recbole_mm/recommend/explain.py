@@ -95,15 +95,21 @@ def _split(whole: Array, by_name: Mapping[str, Array], names: tuple[str, ...]) -
 
 
 def read_table(
-    table: Array, weights: Array, bonus: float, score: float, watched: Sequence[Film], columns: Sequence[str]
-) -> Explanation:
-    """One film's contributions [n + 2, M + 1] in words; ``bonus`` is what the genres asked for add."""
-    by_row, rows, weighed = table.sum(axis=1).tolist(), table.tolist(), weights.tolist()
-    films = tuple(
-        FilmPart(watched[j], weighed[j], by_row[j], dict(zip(columns, rows[j], strict=True)))
-        for j in sorted(range(len(watched)), key=by_row.__getitem__, reverse=True)
-    )
-    return Explanation(
-        score, films, profile=by_row[-2], popularity=by_row[-1], genres=bonus,
-        modalities=dict(zip(columns, table.sum(axis=0).tolist(), strict=True)),
+    table: Array, weights: Array, bonuses: Array, scores: Array, watched: Sequence[Film], columns: Sequence[str]
+) -> list[Explanation]:
+    """Contributions to k films [k, n + 2, M + 1] in words; ``bonuses`` [k] are what the genres asked for add."""
+    weighed = weights.tolist()
+    order = np.argsort(-table[:, : len(watched)].sum(axis=2), axis=1, kind="stable").tolist()
+    by_table = zip(
+        order, table.tolist(), table.sum(axis=2).tolist(), table.sum(axis=1).tolist(), bonuses.tolist(),
+        scores.tolist(), strict=True,
     )  # fmt: skip
+    return [
+        Explanation(
+            score,
+            tuple(FilmPart(watched[j], weighed[j], by_row[j], dict(zip(columns, rows[j], strict=True))) for j in films),
+            profile=by_row[-2], popularity=by_row[-1], genres=bonus,
+            modalities=dict(zip(columns, by_column, strict=True)),
+        )
+        for films, rows, by_row, by_column, bonus, score in by_table
+    ]  # fmt: skip

@@ -343,9 +343,4 @@ class Recommender:
             )
         bonus = np.zeros(len(items)) if scored.genre_bonus is None else scored.genre_bonus[items]
         watched = [self.films.film(int(i)) for i in person.items]
-        return [
-            read_table(
-                values[row], person.weights, float(bonus[row]), float(scored.scores[item]), watched, (*names, TOGETHER)
-            )
-            for row, item in enumerate(items)
-        ]
+        return read_table(values, person.weights, bonus, scored.scores[items], watched, (*names, TOGETHER))

@@ -24,7 +24,7 @@ class Person:
     @property
     def signs(self) -> Array:
         """1 for what was watched, -1 for what counts against, [n]."""
-        return np.where(self.weights < 0, np.float32(-1), np.float32(1))
+        return np.copysign(np.float32(1), self.weights)
 
     def without(self, position: int) -> "Person":
         """The same person, had they not watched the item at ``position``."""
