@@ -1,5 +1,6 @@
 """The HTTP interface: its answers, its limits, and what abuse gets."""
 
+import asyncio
 import json
 import re
 
@@ -11,10 +12,13 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.testclient import TestClient
 
+from recbole_mm.errors import RequestError
 from recbole_mm.quick_start import run
 from recbole_mm.recommend import Recommender
+from recbole_mm.recommend.preferences import Wishes
 from recbole_mm.recommend.web import schemas
 from recbole_mm.recommend.web.app import Settings, create_app
+from recbole_mm.recommend.web.together import Together
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc000000301010018dd8d"
@@ -208,6 +212,27 @@ def test_the_direct_way_answers_as_the_routed_one(client, question):
     assert direct.status_code == routed.status_code
     assert direct.content == routed.content
     assert direct.headers.items() == routed.headers.items()
+
+
+def test_questions_that_arrive_together_are_answered_together(served, monkeypatch):
+    """Each gets its own answer or refusal, or hears that something broke."""
+    recommender = Recommender.load(served.run_dir)
+    sizes, many = [], recommender.answer_many
+    monkeypatch.setattr(recommender, "answer_many", lambda asked: sizes.append(len(asked)) or many(asked))
+    together = Together(recommender)
+    names = [f"i{n}" for n in range(1, 40)] + ["nonsense"]
+
+    async def ask():
+        asked = [together.answer((Wishes(watched=((name, None),)), 3, False)) for name in names]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    *found, refused = asyncio.run(ask())
+    assert sizes == [32, 8]
+    assert isinstance(refused, RequestError)
+    for name, answer in zip(names[:-1], found, strict=True):
+        assert [r.film for r in answer] == [r.film for r in recommender.recommend(watched=[name], k=3)]
+    monkeypatch.setattr(recommender, "answer_many", lambda _: 1 / 0)
+    assert all(isinstance(answer, ZeroDivisionError) for answer in asyncio.run(ask()))
 
 
 def test_not_ready_before_it_is_started(app):

@@ -78,7 +78,7 @@ def _overlap(parts: ScoringParts, weights: Array, histories: Histories, users: A
         history = histories.of(user)
         tops = []
         for known in (int(user), None):
-            scores = scorer.scores(Person(history.items, history.weights, known))
+            scores = scorer.scores([Person(history.items, history.weights, known)])[0]
             scores[0] = scores[history.items] = -np.inf
             tops.append(set(np.argpartition(-scores, min(TOP, len(scores) - 1))[:TOP].tolist()))
         shares.append(len(tops[0] & tops[1]) / TOP)

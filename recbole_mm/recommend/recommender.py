@@ -1,9 +1,9 @@
 """Recommending to people, known or new, from a finished run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from recbole_mm.recommend.scorer import Person, Scorer
 from recbole_mm.recommend.titles import Film, FilmIndex
 from recbole_mm.recommend.top_k import best, diverse
 
+_T = TypeVar("_T")
 _SAMPLED_USERS = 200  # whose recall an index is measured on
 MMR_POOL = 10  # diversity chooses among that many times k
 
@@ -50,7 +51,14 @@ class _Scored:
     scores: Array
     genre_bonus: Array | None  # [I]
     leans: Mapping[str, Lean]
-    by_popularity: bool
+
+
+def _tried(step: Callable[..., _T], *given: Any) -> _T | RequestError:
+    """What a step answers, or why it does not."""
+    try:
+        return step(*given)
+    except RequestError as error:
+        return error
 
 
 class Recommender:
@@ -139,15 +147,40 @@ class Recommender:
 
     def answer(self, wishes: Wishes, k: int, *, explain: bool = False) -> list[Recommendation]:
         """As :meth:`recommend`, for wishes put together before."""
+        return self._answer(self._asking(wishes, k), wishes, k, explain)
+
+    def answer_many(self, asked: Sequence[tuple[Wishes, int, bool]]) -> list[list[Recommendation] | RequestError]:
+        """Lists for several people, scored by one matrix product; or why there is none.
+
+        Args:
+            asked: wishes, k and whether to explain.
+        """
+        people = [_tried(self._asking, wishes, k) for wishes, k, _ in asked]
+        scores: dict[int, Array] = {}
+        if self.scorer is not None and self._index is None:
+            scorable = {i: p for i, p in enumerate(people) if isinstance(p, Person) and not p.unknown}
+            if scorable:
+                scores = dict(zip(scorable, self.scorer.scores(list(scorable.values())), strict=True))
+        return [
+            person if isinstance(person, RequestError) else _tried(self._answer, person, *asked[i], scores.get(i))
+            for i, person in enumerate(people)
+        ]
+
+    def _asking(self, wishes: Wishes, k: int) -> Person:
         self._check_k(k)
         self.preferences.check(wishes)
+        return self._person(wishes)
+
+    def _answer(
+        self, person: Person, wishes: Wishes, k: int, explain: bool, scores: Array | None = None
+    ) -> list[Recommendation]:
         plain = not (wishes.genres or wishes.only_genres or wishes.lean or wishes.diversity or explain)
         if self._index is not None and plain:
-            found = self._approximate(self._index, wishes, k)
+            found = self._approximate(self._index, person, wishes, k)
             if len(found) == k:
                 return found
-        scored = self._score(wishes)
-        allowed = np.where(self._blocked(wishes, scored.person), -np.inf, scored.scores)
+        scored = self._score_person(person, wishes, scores)
+        allowed = self._allowed(scored, wishes)
         if wishes.diversity > 0:
             pool = best(allowed, max(MMR_POOL * k, 50))
             items = pool[diverse(allowed[pool], self.content.among(pool), k, wishes.diversity)]
@@ -177,7 +210,7 @@ class Recommender:
         self._index = VectorIndex.read(path)
         if self._index is None or self._index.recall < recall:
             people = [self._person(Wishes(user=token)) for token in list(self.user_ids)[:_SAMPLED_USERS]]
-            vectors = np.stack([self._vector(person) for person in people])
+            vectors = self._vectors(people)
             bias = None if parts.bias is None else parts.bias[1:]
             self._index = VectorIndex.build(parts.items[1:], vectors, bias=bias, recall=recall)
             self._index.save(path)
@@ -270,38 +303,35 @@ class Recommender:
     def _score(self, wishes: Wishes) -> _Scored:
         return self._score_person(self._person(wishes), wishes)
 
-    def _vector(self, person: Person) -> Array:
-        vector = None if self.scorer is None else self.scorer.vector(person)
-        assert vector is not None, "checked by approximate()"
-        return vector
+    def _vectors(self, people: Sequence[Person]) -> Array:
+        vectors = None if self.scorer is None else self.scorer.vectors(people)
+        assert vectors is not None, "checked by approximate()"
+        return vectors
 
-    def _approximate(self, index: VectorIndex, wishes: Wishes, k: int) -> list[Recommendation]:
+    def _approximate(self, index: VectorIndex, person: Person, wishes: Wishes, k: int) -> list[Recommendation]:
         """Answered by the index; fewer than k where most of what it found is blocked."""
-        person = self._person(wishes)
         blocked = {*person.items.tolist(), *(self.films.find(name) for name in wishes.exclude)}
         if person.user is not None:
             blocked.update(self.seen.of(person.user).items.tolist())
-        ids, scores = (found[0] for found in index.search(self._vector(person)[None], k + len(blocked)))
+        ids, scores = (found[0] for found in index.search(self._vectors([person]), k + len(blocked)))
         kept = [
             (int(i) + 1, float(s)) for i, s in zip(ids, scores, strict=True) if i >= 0 and int(i) + 1 not in blocked
         ]
         return [Recommendation(rank, self.films.film(i), s) for rank, (i, s) in enumerate(kept[:k], start=1)]
 
-    def _score_person(self, person: Person, wishes: Wishes) -> _Scored:
-        by_popularity = person.user is None and not len(person.items)
-        if by_popularity:
+    def _score_person(self, person: Person, wishes: Wishes, scores: Array | None = None) -> _Scored:
+        """``scores`` [I] are the model's, where they are at hand."""
+        if person.unknown:
             scores = np.log1p(self.popularity)
-        elif self.scorer is not None:
-            scores = self.scorer.scores(person)
-        else:
-            scores = self._live_scores(person, wishes)
+        elif scores is None:
+            scores = self._live_scores(person, wishes) if self.scorer is None else self.scorer.scores([person])[0]
         if not (wishes.lean or wishes.genres):
-            return _Scored(person, scores, None, {}, by_popularity)
+            return _Scored(person, scores, None, {})
         spread = float(scores[1:].std()) or 1.0
         leans = self.preferences.leans(wishes, person, spread)
         scores = sum((lean.scale * lean.likeness for lean in leans.values()), start=scores)
         bonus = self.preferences.genre_bonus(wishes, spread)
-        return _Scored(person, scores if bonus is None else scores + bonus, bonus, leans, by_popularity)
+        return _Scored(person, scores if bonus is None else scores + bonus, bonus, leans)
 
     def _live_scores(self, person: Person, wishes: Wishes) -> Array:
         """Scores by the model itself, for models without parts: only of users whom it was trained on."""
@@ -315,24 +345,24 @@ class Recommender:
             self._live = LiveModel(self.store.run_dir)
         return np.asarray(self._live.scores(person.user))
 
-    def _blocked(self, wishes: Wishes, person: Person) -> Array:
-        """True for what may not be recommended, [I]: padding, seen, watched, excluded, of another genre."""
-        blocked = np.zeros(len(self.films.catalogue.tokens), dtype=bool)
-        blocked[0] = True
-        blocked[person.items] = True
+    def _allowed(self, scored: _Scored, wishes: Wishes) -> Array:
+        """The scores [I], -inf for what may not be recommended: padding, seen, watched, excluded, of another genre."""
+        allowed, person = scored.scores.copy(), scored.person
+        allowed[0] = allowed[person.items] = -np.inf
         if person.user is not None:
-            blocked[self.seen.of(person.user).items] = True
-        blocked[[self.films.find(name) for name in wishes.exclude]] = True
+            allowed[self.seen.of(person.user).items] = -np.inf
+        if wishes.exclude:
+            allowed[[self.films.find(name) for name in wishes.exclude]] = -np.inf
         if wishes.only_genres:
-            blocked |= ~self.preferences.allowed(wishes)
-        return blocked
+            allowed[~self.preferences.allowed(wishes)] = -np.inf
+        return allowed
 
     def _explain(self, scored: _Scored, items: Array) -> list[Explanation]:
         person, names = scored.person, self.content.names
         n = len(person.items)
         if self.scorer is None:
             raise RequestError(f"{self.store.manifest.model} has no parts to take a score apart by")
-        if scored.by_popularity:
+        if person.unknown:
             values = np.zeros((len(items), n + 2, len(names) + 1))
             values[:, n + 1, -1] = np.log1p(self.popularity[items])
         else:

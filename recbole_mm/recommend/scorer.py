@@ -1,8 +1,9 @@
-"""Scores of all items for a person, from a trained model's arrays; numpy only.
+"""Scores of all items for people, from a trained model's arrays; numpy only.
 
-Shapes: I items (row 0 is padding), D width, H heads, n items that the person has watched.
+Shapes: P people, I items (row 0 is padding), D width, H heads, n items that a person has watched.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,11 @@ class Person:
     items: Array
     weights: Array
     user: int | None = None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there is nothing to go by but what everybody likes."""
+        return self.user is None and not len(self.items)
 
     @property
     def signs(self) -> Array:
@@ -57,9 +63,13 @@ class Bilinear:
     constant: Array  # [k] or [1]
 
 
-def _shares(attention: Array, signs: Array) -> Array:
-    """Each watched item's share of a head's attention [n, H], negative for what counts against."""
-    return np.asarray(attention / np.maximum(attention.sum(axis=0), 1e-9) * signs[:, None])
+def _sums(rows: Array, counts: Array) -> Array:
+    """Sums over the first counts[0] rows, the next counts[1], and so on; zero where there is none, [P, ...]."""
+    some = np.flatnonzero(counts)
+    result = np.zeros((len(counts), *rows.shape[1:]), dtype=rows.dtype)
+    if len(some):
+        result[some] = np.add.reduceat(rows, (np.cumsum(counts) - counts)[some], axis=0)
+    return result
 
 
 def person_map(fold_in: Array, n: int) -> Array:
@@ -84,25 +94,30 @@ class Scorer:
         if parts.items is not None and parts.matching == "cosine":
             self.norms = np.maximum(np.linalg.norm(parts.items, axis=1), 1e-12)
 
-    def vector(self, person: Person) -> Array | None:
-        """The person's vector p, [D]; None if the model has no vectors."""
+    def vectors(self, people: Sequence[Person]) -> Array | None:
+        """The people's vectors p, [P, D]; None if the model has no vectors."""
         parts = self.parts
         if parts.items is None:
             return None
-        watched, signs = np.asarray(parts.items[person.items], dtype=np.float32), person.signs
-        vector = np.zeros(watched.shape[1], dtype=np.float32)
+        counts = np.array([len(person.items) for person in people])
+        items = np.concatenate([person.items for person in people])
+        signs = np.concatenate([person.signs for person in people])[:, None]
+        watched = np.asarray(parts.items[items], dtype=np.float32)  # [N, D], N items in all
+        vectors = np.zeros((len(people), watched.shape[1]), dtype=np.float32)
         if parts.users is not None:
-            if person.user is not None:
-                vector += parts.users[person.user]
-            elif self.fold_in is not None:
-                vector += self.fold_in[-1]
-                if len(signs):
-                    n, total = len(signs), signs @ watched
-                    vector += np.concatenate([total, total * n**-0.5, total / n]) @ self.fold_in[:-1]
-        if parts.pooling is not None and len(signs):
-            share = _shares(parts.pooling[person.items], signs)
-            vector += (watched.reshape(*share.shape, -1) * share[:, :, None]).sum(axis=0).ravel()
-        return vector
+            known = np.array([person.user is not None for person in people])
+            vectors[known] += parts.users[[person.user for person in people if person.user is not None]]
+            if self.fold_in is not None and not known.all():
+                n = np.maximum(counts, 1).astype(np.float32)[:, None]
+                total = _sums(watched * signs, counts)
+                folded = np.concatenate([total, total / np.sqrt(n), total / n], axis=1) @ self.fold_in[:-1]
+                vectors[~known] += (folded + self.fold_in[-1])[~known]
+        if parts.pooling is not None and len(items):
+            attention = parts.pooling[items]  # [N, H]
+            share = attention / np.maximum(np.repeat(_sums(attention, counts), counts, axis=0), 1e-9) * signs
+            heads = watched.reshape(*share.shape, -1) * share[:, :, None]
+            vectors += _sums(heads.reshape(watched.shape), counts)
+        return vectors
 
     def taste(self, person: Person) -> Taste | None:
         """What the person's vector is made of; None if the model has no vectors."""
@@ -120,18 +135,20 @@ class Scorer:
                 if len(signs):
                     terms += (watched * signs) @ person_map(self.fold_in, len(signs))
         if parts.pooling is not None and len(signs):
-            share = _shares(parts.pooling[person.items], person.signs)
+            attention = parts.pooling[person.items]  # [n, H]
+            share = attention / np.maximum(attention.sum(axis=0), 1e-9) * signs
             terms += (watched.reshape(*share.shape, -1) * share[:, :, None]).reshape(watched.shape)
         return Taste(own, terms)
 
-    def scores(self, person: Person) -> Array:
-        """Scores of all items, [I]; the model's own, without any preference on top."""
-        parts, vector = self.parts, self.vector(person)
-        total = np.zeros(self.n_items, dtype=np.float32) if vector is None else self.match(vector)
+    def scores(self, people: Sequence[Person]) -> Array:
+        """Scores of all items for each person, [P, I]; the model's own, without any preference on top."""
+        parts, vectors = self.parts, self.vectors(people)
+        total = np.zeros((len(people), self.n_items), dtype=np.float32) if vectors is None else self.match(vectors)
         if parts.bias is not None:
             total += parts.bias
-        if parts.item_item is not None and len(person.items):
-            total += person.weights.astype(np.float32) @ parts.item_item[person.items]
+        if parts.item_item is not None:
+            for row, person in enumerate(people):
+                total[row] += person.weights.astype(np.float32) @ parts.item_item[person.items]
         return total
 
     @property
@@ -142,16 +159,17 @@ class Scorer:
                 return len(array)
         raise AssertionError("a model without any part")
 
-    def match(self, vector: Array) -> Array:
-        """How well a person's vector [D] fits every item, [I]."""
+    def match(self, vectors: Array) -> Array:
+        """How well people's vectors [P, D] fit every item, [P, I]."""
         parts = self.parts
         assert parts.items is not None
         if parts.matching == "dot":
-            return np.asarray(parts.items @ vector)
+            return np.asarray(vectors @ parts.items.T)
         if parts.matching == "cosine":
-            length = max(float(np.linalg.norm(vector)), 1e-12)
-            return np.asarray(parts.items @ (vector / np.float32(length * parts.temperature)) / self.norms)
-        return np.asarray(np.maximum(self._hidden(vector, parts.items), 0.0) @ parts.mlp["out"][0])
+            lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            return np.asarray((vectors / (lengths * np.float32(parts.temperature))) @ parts.items.T / self.norms)
+        hidden = (self._hidden(vector, parts.items) for vector in vectors)
+        return np.stack([np.maximum(units, 0.0) @ parts.mlp["out"][0] for units in hidden])
 
     def _hidden(self, vector: Array, items: Array) -> Array:
         """The MLP's hidden units before ReLU, [k, hidden]."""

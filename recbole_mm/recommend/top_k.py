@@ -17,7 +17,13 @@ def best(scores: Array, k: int) -> Array:
     k = min(k, len(scores))
     if k <= 0:
         return np.zeros(0, dtype=np.int64)
-    bar = np.partition(scores, len(scores) - k)[len(scores) - k]
+    bar = -np.inf
+    groups = max(4 * k, 64)
+    if len(scores) >= 4 * groups:
+        # k groups have a maximum of at least the k-th largest one: no more than a few scores reach it
+        rows = len(scores) // groups
+        maxima = scores[: rows * groups].reshape(rows, groups).max(axis=0)
+        bar = np.partition(maxima, groups - k)[groups - k]
     top = np.flatnonzero(scores >= bar) if bar > -np.inf else np.flatnonzero(scores > bar)
     # of those equal to the last, the first ones stay: they come in order, and the sort is stable
     return np.asarray(top[np.argsort(-scores[top], kind="stable")][:k])

@@ -27,6 +27,7 @@ from recbole_mm.recommend.web import schemas
 from recbole_mm.recommend.web.bodies import body_of, describe_bodies, read_body
 from recbole_mm.recommend.web.cache import Answer, AnswerCache, Question
 from recbole_mm.recommend.web.guard import Guard, Metrics
+from recbole_mm.recommend.web.together import Together
 
 SETTINGS_VARIABLE = "RECBOLE_MM_SERVE"
 _RECOMMEND = "/api/recommend"
@@ -113,6 +114,7 @@ class Desk:
     def __init__(self, recommender: Recommender, posters: Posters | None) -> None:
         self.recommender = recommender
         self.posters = posters
+        self.together = Together(recommender)
         self._films: dict[str, dict[str, Any]] = {}
 
     def film(self, film: Film) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class Desk:
             for r in found
         ]  # fmt: skip
 
-    def recommended(self, question: schemas.RecommendQuestion) -> bytes:
+    async def recommended(self, question: schemas.RecommendQuestion) -> bytes:
         """As :class:`~recbole_mm.recommend.web.schemas.ListAnswer`, in JSON.
 
         Raises:
@@ -157,17 +159,17 @@ class Desk:
         """
         recommender = self.recommender
         wishes = question.wishes(recommender.scale.high, recommender.scale.low)
-        found = recommender.answer(wishes, question.k, explain=question.explain)
+        found = await self.together.answer((wishes, question.k, question.explain))
         watched = [self.film(recommender.films.film(recommender.films.find(film))) for film, _ in wishes.watched]
         return to_json({"recommendations": self.ranked(found), "watched": watched})
 
-    def direct(self, question: Question) -> Answer | None:
+    async def direct(self, question: Question) -> Answer | None:
         """Answers a good question for a list; None to any other: the application answers it, or says what is wrong."""
         method, path, kind, body = question
         if (method, path, kind) != ("POST", _RECOMMEND, b"\napplication/json"):
             return None
         try:
-            content = self.recommended(schemas.RecommendQuestion.model_validate_json(body))
+            content = await self.recommended(schemas.RecommendQuestion.model_validate_json(body))
         except (ValidationError, RequestError):
             return None
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
@@ -203,7 +205,7 @@ def _questions(app: FastAPI, desk: Desk) -> None:
     )  # fmt: skip
     async def recommend(request: Request) -> Response:
         """Films for a person, with reasons if asked for."""
-        return _json(desk.recommended(await read_body(schemas.RecommendQuestion, request)))
+        return _json(await desk.recommended(await read_body(schemas.RecommendQuestion, request)))
 
     @app.post(
         "/api/explain", response_model=schemas.WhyAnswer, responses=_ERRORS, tags=["recommend"],

@@ -1,7 +1,7 @@
 """Answers that were given before, or can be given without routing: a run does not change while it is served."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +22,7 @@ class AnswerCache:
             answer is the way through routing and dependencies.
     """
 
-    def __init__(self, app: ASGIApp, direct: Callable[[Question], Answer | None]) -> None:
+    def __init__(self, app: ASGIApp, direct: Callable[[Question], Awaitable[Answer | None]]) -> None:
         self.app = app
         self.direct = direct
         self._kept: OrderedDict[Question, Answer] = OrderedDict()
@@ -45,7 +45,7 @@ class AnswerCache:
         if answer is not None:
             self._kept.move_to_end(question)
         else:
-            answer = self.direct(question)
+            answer = await self.direct(question)
             if answer is None:
                 await self._ask(question, scope, receive, send)
                 return
