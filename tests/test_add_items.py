@@ -108,8 +108,11 @@ def test_a_new_film_scores_as_a_cold_film_of_the_same_content(trained, tmp_path,
     total = sum(p.contribution for p in why.films) + why.profile + why.popularity
     assert total == pytest.approx(why.score, rel=1e-4, abs=1e-5)
     # and again: the second lot stands beside the first
-    status, out, _ = add("item_id,title,genres\nlate,Late,g1\n", capsys=capsys)
+    status, out, err = add("item_id,title,genres\nlate,Late,g1|G2\n", capsys=capsys)
     assert status == 0
+    assert "warning: genre 'G2' of 'late' is no film's of the data set" in err
+    assert "did you mean 'g2'" in err
+    assert "'g1'" not in err
     assert {"late", f"new_{both[0]}"} <= set(Recommender.load("run").films.ids)
 
 

@@ -45,7 +45,7 @@ def add_items(
     rows = new_items.read_rows(Path(items), set(opened.catalogue.tokens))
     encoded = encode(rows, provenance, Sources(_pairs("text", text), folders, weights))
     new_items.add(where, rows, encoded.features)
-    for warning in encoded.warnings:
+    for warning in (*new_items.unknown_genres(rows, opened.catalogue.genres), *encoded.warnings):
         click.echo(f"warning: {' '.join(warning.split())}", err=True)
     counts = [f"{name} {len(part.tokens)}" for name, part in encoded.features.items()]
     click.echo(f"added {len(rows)} items to {run_dir}: {', '.join([*counts, *(f'{name} (fact)' for name in facts)])}")

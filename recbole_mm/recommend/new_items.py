@@ -2,7 +2,7 @@
 
 import csv
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recbole_mm.errors import CheckpointError, DataError, FeatureError
+from recbole_mm.errors import CheckpointError, DataError, FeatureError, nearest
 from recbole_mm.features import Features, align, open_feature_file, write_feature_file
 from recbole_mm.files import write_text
 from recbole_mm.modality import first_problem
@@ -142,6 +142,17 @@ def read_rows(path: Path, known: set[str]) -> tuple[Row, ...]:
         taken.add(row.token)
         rows.append(row)
     return tuple(rows)
+
+
+def unknown_genres(rows: Sequence[Row], known: Iterable[Sequence[str]]) -> list[str]:
+    """One line for every genre of new items that no film of the catalogue has: it has no place in their vectors."""
+    genres = {genre for film in known for genre in film}
+    return [
+        f"genre '{genre}' of '{row.token}' is no film's of the data set, and counts for nothing{nearest(genre, genres)}"
+        for row in rows
+        for genre in row.genres
+        if genres and genre not in genres
+    ]
 
 
 def _row(cells: dict[str, str], where: str) -> Row:

@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse
 from pydantic_core import ValidationError, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp
 
 from recbole_mm.errors import RequestError
 from recbole_mm.recommend.explain import Explanation
@@ -62,12 +63,12 @@ class Settings:
         os.environ[SETTINGS_VARIABLE] = json.dumps(asdict(self))
 
 
-def from_environment() -> FastAPI:
+def from_environment() -> ASGIApp:
     """A worker's application."""
     return create_app(Settings(**json.loads(os.environ[SETTINGS_VARIABLE])))
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> ASGIApp:
     """The application; the run is opened when it starts.
 
     Raises:
@@ -97,15 +98,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     metrics = Metrics()
     app.state.ready = False
-    app.add_middleware(AnswerCache, direct=desk.direct)
-    app.add_middleware(Guard, metrics=metrics)  # outermost: what is answered from the cache is counted, too
     _handle_errors(app)
     _questions(app, desk)
     _catalogue(app, desk)
     _operations(app, metrics)
     _page(app)
     describe_bodies(app, (schemas.RecommendQuestion, schemas.ExplainQuestion))
-    return app
+    # around FastAPI, not in its stack: most answers never reach it, and all of them are counted
+    return Guard(AnswerCache(app, desk.direct), metrics)
 
 
 class Desk:
