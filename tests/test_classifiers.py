@@ -20,6 +20,7 @@ CLASSIFIERS = [name for name in our_models() if classifies(name)]
 NETWORKS = [
     ("GLScoreClassifier", {"architecture": "sequence"}),
     ("GLScoreClassifier", {"attention": False}),
+    ("GLScoreClassifier", {"hide_movie": 0.5}),
     ("GLScoreClassifier", {"closed_form": False}),
     ("GLScoreClassifier", {"architecture": "published"}),
     ("SimpleClassifier", {}),
@@ -133,6 +134,28 @@ def test_attention_is_not_constant_over_a_real_sequence(labelled):
     first = seen["weight"][seen["pair"] == 0]
     assert len(first) > 5
     assert (first.std(0) > 1e-4).all()
+
+
+def test_hidden_labels_are_those_of_a_movie_without_any(labelled):
+    """For a movie without labels, hiding them changes nothing; for others, what they say of the movie is gone."""
+    model = parts_of("GLScoreClassifier", labelled, protocol="new_movie").model.eval()
+    known = model.known
+    keep = known.item != np.bincount(known.item).argmax()
+    fewer = KnownLabels(known.user[keep], known.item[keep], known.cls[keep] - 1, known.n_users, known.n_items)
+    bare = int(np.bincount(known.item).argmax())
+    users, items = np.array([1, 2, 3]), np.array([bare] * 3)
+    before = model.features.of(users, items).numbers
+    hidden = model.features.without_movie(before)
+    assert not torch.allclose(before, hidden)
+    model.observe(fewer)
+    unlabelled = model.features.of(users, items)
+    torch.testing.assert_close(model.features.without_movie(unlabelled.numbers), unlabelled.numbers)
+    everywhere = torch.ones(3, dtype=torch.bool)
+    with torch.no_grad():
+        torch.testing.assert_close(model.member_logits(users, items, everywhere), model.member_logits(users, items))
+        model.observe(known)
+        changed = model.member_logits(users, items) - model.member_logits(users, items, everywhere)
+    assert changed.abs().max() > 1e-3
 
 
 def test_attention_to_one_key_equals_torch_s():

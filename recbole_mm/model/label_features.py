@@ -18,6 +18,7 @@ from recbole_mm.known_labels import Ids, KnownLabels, Sequences
 from recbole_mm.model.label_process import LabelProcess
 
 SCORE_COLUMNS = 4  # the first columns: the GL-score and its parts
+_MOVIE = slice(SCORE_COLUMNS + 4, SCORE_COLUMNS + 8)  # class shares and count of the movie's labels
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,15 @@ class LabelFeatures:
             mean, variance, mu = (part.numpy() for part in self.process(users, items))
             parts += [mean, np.sqrt(variance), mu]
         return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
+
+    def without_movie(self, numbers: Tensor) -> Tensor:
+        """The numbers [P, D] as if the pairs' movies had no label: the overall shares and means in their places."""
+        numbers = numbers.clone()
+        numbers[:, _MOVIE] = torch.tensor([*self.known.class_shares, 0.0], dtype=numbers.dtype)
+        if self.process is not None:
+            numbers[:, -6:-4] += self.process.prior - numbers[:, -2:]  # the mean holds mu
+            numbers[:, -2:] = self.process.prior
+        return numbers
 
     def _genre_shares(self, users: Ids, items: Ids) -> NDArray[np.float64]:
         """Mean, maximum and minimum over the movie's genres of the user's class shares, [P, 9]; 1/3 without a genre."""

@@ -41,6 +41,7 @@ class GLScoreClassifierConfig(ModelConfig):
     gl_weighting: bool
     closed_form: bool  # of the sequence architecture
     attention: bool  # of the sequence architecture
+    hide_movie: float = Field(ge=0.0, lt=1.0)  # share of the training pairs whose movies' labels are hidden
     embedding_size: PositiveInt  # D
     n_heads: PositiveInt
     hidden_size: PositiveInt  # of the dense heads
@@ -161,20 +162,24 @@ class GLScoreClassifier(Classifier):
 
     # -- scoring ----------------------------------------------------------------------------------------------
 
-    def member_logits(self, users: Ids, items: Ids) -> Tensor:
-        """Logits of each head, [members, B, 3]."""
+    def member_logits(self, users: Ids, items: Ids, hidden: Tensor | None = None) -> Tensor:
+        """Logits of each head, [members, B, 3]; ``hidden`` [B] are pairs whose movies' labels are taken for unknown."""
         if self.hp.architecture != "sequence":
             whole: Tensor = self.network(*self.vectors.of(users, items))
             return whole.unsqueeze(0)
         features, rows = self._features(users, items)
-        numbers = (features.numbers[torch.from_numpy(rows)] - self.centre) / self.spread
-        numbers = numbers.clamp(-5, 5)
-        seen = numbers
+        numbers = features.numbers[torch.from_numpy(rows)]
+        if hidden is not None:
+            numbers = torch.where(hidden[:, None], self.features.without_movie(numbers), numbers)
+        seen = numbers = ((numbers - self.centre) / self.spread).clamp(-5, 5)
         if self.hp.attention:
-            seen = torch.cat([numbers, self._attend(features, rows, torch.from_numpy(items), numbers)], dim=1)
+            attended = self._attend(features, rows, torch.from_numpy(items), numbers, hidden)
+            seen = torch.cat([numbers, attended], dim=1)
         return torch.stack([head(seen) for head in self.heads])
 
-    def _attend(self, features: PairFeatures, rows: Ids, items: Tensor, numbers: Tensor) -> Tensor:
+    def _attend(
+        self, features: PairFeatures, rows: Ids, items: Tensor, numbers: Tensor, hidden: Tensor | None
+    ) -> Tensor:
         """The user's labels, the movie's labels, its modalities, and all of them together, [B, 4 D]."""
         tokens, movie = self._movies()
         known_item, known_class = torch.from_numpy(self.known.item), torch.from_numpy(self.known.cls)
@@ -186,6 +191,9 @@ class GLScoreClassifier(Classifier):
         entry = known_item[at] * 3 + known_class[at]
         liked, _ = self.user_side(movie[items] + of_user, keys, values, pair, entry, weight)
         pair, at, weight = features.movie_side.of(rows)
+        if hidden is not None:
+            shown = ~hidden[pair]
+            pair, at, weight = pair[shown], at[shown], weight[shown]
         raters = self.rater_vectors(self._raters)  # [U, D]
         keys = (raters[:, None, :] + self.label_vectors.weight).flatten(0, 1)
         values = (raters[:, None, :] + self.label_values.weight).flatten(0, 1)
@@ -209,7 +217,10 @@ class GLScoreClassifier(Classifier):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Cross-entropy, classes weighted, averaged over the heads; a scalar."""
         users, items, classes = self.training_pairs(interaction)
-        losses = [F.cross_entropy(one, classes, weight=self.class_weights) for one in self.member_logits(users, items)]
+        share = self.hp.hide_movie
+        hidden = torch.rand(len(users)) < share if share and self.hp.architecture == "sequence" else None
+        logits = self.member_logits(users, items, hidden)
+        losses = [F.cross_entropy(one, classes, weight=self.class_weights) for one in logits]
         return torch.stack(losses).mean()
 
     def logits(self, users: Ids, items: Ids) -> Tensor:
