@@ -29,6 +29,7 @@ from recbole_mm.model.label_process import LabelProcess
 from recbole_mm.model.losses import class_weights
 from recbole_mm.model.published import PublishedAttention
 
+_HIDDEN = 0.1  # of the training pairs where new movies are to be predicted
 _KEPT_BATCHES = 16  # of evaluation; they come again every epoch
 
 
@@ -41,7 +42,7 @@ class GLScoreClassifierConfig(ModelConfig):
     gl_weighting: bool
     closed_form: bool  # of the sequence architecture
     attention: bool  # of the sequence architecture
-    hide_movie: float = Field(ge=0.0, lt=1.0)  # share of the training pairs whose movies' labels are hidden
+    hide_movie: float | None = Field(ge=0.0, lt=1.0)  # share of the training pairs whose movies' labels are hidden
     embedding_size: PositiveInt  # D
     n_heads: PositiveInt
     hidden_size: PositiveInt  # of the dense heads
@@ -69,6 +70,8 @@ class GLScoreClassifier(Classifier):
         self.bank = ModalityBank(dataset, movie_modalities(config, hp.movie_modalities))
         self.genres, self.has_genres = dataset.genres, dataset.has_genres
         self.register_buffer("class_weights", class_weights(dataset.known.class_shares, hp.class_weight))
+        share = (_HIDDEN if config["protocol"] == "new_movie" else 0.0) if hp.hide_movie is None else hp.hide_movie
+        self.hide_movie = share if hp.architecture == "sequence" else 0.0
         self._training = self._ids(dataset.inter_feat)
         if hp.architecture == "sequence":
             self._build_sequence()
@@ -217,8 +220,7 @@ class GLScoreClassifier(Classifier):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Cross-entropy, classes weighted, averaged over the heads; a scalar."""
         users, items, classes = self.training_pairs(interaction)
-        share = self.hp.hide_movie
-        hidden = torch.rand(len(users)) < share if share and self.hp.architecture == "sequence" else None
+        hidden = torch.rand(len(users)) < self.hide_movie if self.hide_movie else None
         logits = self.member_logits(users, items, hidden)
         losses = [F.cross_entropy(one, classes, weight=self.class_weights) for one in logits]
         return torch.stack(losses).mean()
