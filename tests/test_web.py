@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from planted import Planted
+from pydantic_core import to_json
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.testclient import TestClient
@@ -17,7 +18,7 @@ from recbole_mm.quick_start import run
 from recbole_mm.recommend import Recommender
 from recbole_mm.recommend.preferences import Wishes
 from recbole_mm.recommend.web import schemas
-from recbole_mm.recommend.web.app import Settings, create_app
+from recbole_mm.recommend.web.app import Desk, Settings, create_app
 from recbole_mm.recommend.web.together import Together
 
 PIXEL = bytes.fromhex(
@@ -212,6 +213,15 @@ def test_the_direct_way_answers_as_the_routed_one(client, question):
     assert direct.status_code == routed.status_code
     assert direct.content == routed.content
     assert direct.headers.items() == routed.headers.items()
+
+
+def test_a_plain_list_is_written_as_the_others_are(served):
+    desk = Desk(Recommender.load(served.run_dir), None)
+    found = desk.recommender.recommend(watched=["i3", "i9"], k=6)
+    watched = [desk.recommender.films.film(3)]
+    expected = {"recommendations": desk.ranked(found), "watched": [desk.film(film) for film in watched]}
+    assert desk.plain_list(found, watched) == to_json(expected)
+    assert json.loads(desk.plain_list([], [])) == {"recommendations": [], "watched": []}
 
 
 def test_questions_that_arrive_together_are_answered_together(served, monkeypatch):

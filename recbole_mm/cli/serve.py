@@ -47,7 +47,7 @@ def serve(
         click.echo(f"serving {run_dir} on http://{host}:{port} (Ctrl-C stops)")
         uvicorn.run(
             app, factory=workers > 1, host=host, port=port, workers=workers, log_level="warning", access_log=False,
-            timeout_graceful_shutdown=_GRACE_S, server_header=False,
+            timeout_graceful_shutdown=_GRACE_S, server_header=False, proxy_headers=False,
         )  # fmt: skip
 
 

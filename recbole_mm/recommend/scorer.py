@@ -10,6 +10,10 @@ import numpy as np
 
 from recbole_mm.model.scoring import Array, ScoringParts
 
+_COPIED = 4_000_000  # numbers, 16 MB
+_GATHERED = 256  # rows of item-item weights gathered at a time
+_UNPACKED = 1_000_000  # products: OpenBLAS's limit of a small matrix product
+
 
 @dataclass(frozen=True)
 class Person:
@@ -30,7 +34,7 @@ class Person:
     @property
     def signs(self) -> Array:
         """1 for what was watched, -1 for what counts against, [n]."""
-        return np.copysign(np.float32(1), self.weights)
+        return _signs(self.weights)
 
     def without(self, position: int) -> "Person":
         """The same person, had they not watched the item at ``position``."""
@@ -63,13 +67,17 @@ class Bilinear:
     constant: Array  # [k] or [1]
 
 
-def _sums(rows: Array, counts: Array) -> Array:
-    """Sums over the first counts[0] rows, the next counts[1], and so on; zero where there is none, [P, ...]."""
-    some = np.flatnonzero(counts)
-    result = np.zeros((len(counts), *rows.shape[1:]), dtype=rows.dtype)
-    if len(some):
-        result[some] = np.add.reduceat(rows, (np.cumsum(counts) - counts)[some], axis=0)
-    return result
+def _signs(weights: Array) -> Array:
+    """1 for what was watched, -1 for what counts against."""
+    return np.copysign(np.float32(1), weights)
+
+
+def _by_person(people: Sequence[Person], values: Array) -> Array:
+    """Values of all watched items [N] laid out by person, [P, N]: a product with it sums faster than reduceat."""
+    counts = [len(person.items) for person in people]
+    laid = np.zeros((len(people), len(values)), dtype=np.float32)
+    laid[np.repeat(np.arange(len(people)), counts), np.arange(len(values))] = values
+    return laid
 
 
 def person_map(fold_in: Array, n: int) -> Array:
@@ -91,6 +99,9 @@ class Scorer:
         self.parts = parts
         self.fold_in = fold_in
         self.norms = None
+        if parts.items is not None:
+            # a few rows times a matrix that lies the other way cost several times as much; a large one is not copied
+            self.columns = parts.items.T if parts.items.size > _COPIED else np.ascontiguousarray(parts.items.T)
         if parts.items is not None and parts.matching == "cosine":
             self.norms = np.maximum(np.linalg.norm(parts.items, axis=1), 1e-12)
 
@@ -99,24 +110,24 @@ class Scorer:
         parts = self.parts
         if parts.items is None:
             return None
-        counts = np.array([len(person.items) for person in people])
         items = np.concatenate([person.items for person in people])
-        signs = np.concatenate([person.signs for person in people])[:, None]
         watched = np.asarray(parts.items[items], dtype=np.float32)  # [N, D], N items in all
+        counts = np.array([len(person.items) for person in people])
+        own = _by_person(people, _signs(np.concatenate([person.weights for person in people])))
         vectors = np.zeros((len(people), watched.shape[1]), dtype=np.float32)
         if parts.users is not None:
             known = np.array([person.user is not None for person in people])
-            vectors[known] += parts.users[[person.user for person in people if person.user is not None]]
+            if known.any():
+                vectors[known] = parts.users[[person.user for person in people if person.user is not None]]
             if self.fold_in is not None and not known.all():
-                n = np.maximum(counts, 1).astype(np.float32)[:, None]
-                total = _sums(watched * signs, counts)
+                n, total = np.maximum(counts, 1).astype(np.float32)[:, None], own @ watched
                 folded = np.concatenate([total, total / np.sqrt(n), total / n], axis=1) @ self.fold_in[:-1]
-                vectors[~known] += (folded + self.fold_in[-1])[~known]
+                vectors[~known] = (folded + self.fold_in[-1])[~known]
         if parts.pooling is not None and len(items):
             attention = parts.pooling[items]  # [N, H]
-            share = attention / np.maximum(np.repeat(_sums(attention, counts), counts, axis=0), 1e-9) * signs
-            heads = watched.reshape(*share.shape, -1) * share[:, :, None]
-            vectors += _sums(heads.reshape(watched.shape), counts)
+            heads = (watched.reshape(*attention.shape, -1) * attention[:, :, None]).reshape(watched.shape)
+            whole = np.maximum(np.abs(own) @ attention, 1e-9)[:, :, None]  # [P, H, 1]
+            vectors += ((own @ heads).reshape(*whole.shape[:2], -1) / whole).reshape(vectors.shape)
         return vectors
 
     def taste(self, person: Person) -> Taste | None:
@@ -147,8 +158,12 @@ class Scorer:
         if parts.bias is not None:
             total += parts.bias
         if parts.item_item is not None:
-            for row, person in enumerate(people):
-                total[row] += person.weights.astype(np.float32) @ parts.item_item[person.items]
+            every = np.concatenate([person.items for person in people])
+            if len(every) <= _GATHERED:
+                total += _by_person(people, np.concatenate([p.weights for p in people])) @ parts.item_item[every]
+            else:
+                for row, person in enumerate(people):
+                    total[row] += person.weights @ parts.item_item[person.items]
         return total
 
     @property
@@ -164,12 +179,23 @@ class Scorer:
         parts = self.parts
         assert parts.items is not None
         if parts.matching == "dot":
-            return np.asarray(vectors @ parts.items.T)
+            return self._products(vectors)
         if parts.matching == "cosine":
             lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            return np.asarray((vectors / (lengths * np.float32(parts.temperature))) @ parts.items.T / self.norms)
+            return np.asarray(self._products(vectors / (lengths * np.float32(parts.temperature))) / self.norms)
         hidden = (self._hidden(vector, parts.items) for vector in vectors)
         return np.stack([np.maximum(units, 0.0) @ parts.mlp["out"][0] for units in hidden])
+
+    def _products(self, vectors: Array) -> Array:
+        """Vectors @ items', [P, I]; as many rows at a time as BLAS multiplies without packing, which takes a third."""
+        rows = _UNPACKED // self.columns.size
+        if not 1 <= rows < len(vectors):
+            return np.asarray(vectors @ self.columns)
+        result = np.empty((len(vectors), self.columns.shape[1]), dtype=np.float32)
+        for start in range(0, len(vectors), rows):
+            part = slice(start, start + rows)
+            np.matmul(vectors[part], self.columns, out=result[part])
+        return result
 
     def _hidden(self, vector: Array, items: Array) -> Array:
         """The MLP's hidden units before ReLU, [k, hidden]."""

@@ -101,6 +101,8 @@ class FilmIndex:
             AmbiguousFilmError: several films fit about as well.
             RequestError: none does.
         """
+        if text in self.ids:
+            return self.ids[text]
         wanted = text.strip()
         exact = self.by_id(wanted.removeprefix("id:").strip())
         if exact is not None:

@@ -116,6 +116,7 @@ class Desk:
         self.posters = posters
         self.together = Together(recommender)
         self._films: dict[str, dict[str, Any]] = {}
+        self._written: dict[str, bytes] = {}
 
     def film(self, film: Film) -> dict[str, Any]:
         """As :class:`~recbole_mm.recommend.web.schemas.FilmAnswer`."""
@@ -160,8 +161,25 @@ class Desk:
         recommender = self.recommender
         wishes = question.wishes(recommender.scale.high, recommender.scale.low)
         found = await self.together.answer((wishes, question.k, question.explain))
-        watched = [self.film(recommender.films.film(recommender.films.find(film))) for film, _ in wishes.watched]
-        return to_json({"recommendations": self.ranked(found), "watched": watched})
+        watched = [recommender.films.film(recommender.films.find(film)) for film, _ in wishes.watched]
+        if question.explain:
+            return to_json({"recommendations": self.ranked(found), "watched": [self.film(film) for film in watched]})
+        return self.plain_list(found, watched)
+
+    def plain_list(self, found: list[Recommendation], watched: list[Film]) -> bytes:
+        """A list without reasons in JSON, put together from films that were written before."""
+        rows = [
+            b'{"rank":%d,"film":%b,"score":%b,"why":null}' % (r.rank, self._film_json(r.film), repr(r.score).encode())
+            for r in found
+        ]
+        seen = [self._film_json(film) for film in watched]
+        return b'{"recommendations":[' + b",".join(rows) + b'],"watched":[' + b",".join(seen) + b"]}"
+
+    def _film_json(self, film: Film) -> bytes:
+        found = self._written.get(film.item)
+        if found is None:
+            found = self._written[film.item] = to_json(self.film(film))
+        return found
 
     async def direct(self, question: Question) -> Answer | None:
         """Answers a good question for a list; None to any other: the application answers it, or says what is wrong."""
