@@ -190,8 +190,10 @@ class Recommender:
             raise RequestError("no film is left to recommend; expected fewer exclusions, or other genres")
         reasons = self._explain(scored, items) if explain else [None] * len(items)
         return [
-            Recommendation(rank, self.films.film(int(item)), float(scored.scores[item]), why)
-            for rank, (item, why) in enumerate(zip(items, reasons, strict=True), start=1)
+            Recommendation(rank, self.films.film(item), score, why)
+            for rank, item, score, why in zip(
+                range(1, len(items) + 1), items.tolist(), scored.scores[items].tolist(), reasons, strict=True
+            )
         ]
 
     def approximate(self, recall: float = 0.99) -> VectorIndex:

@@ -116,13 +116,13 @@ class Scorer:
         own = _by_person(people, _signs(np.concatenate([person.weights for person in people])))
         vectors = np.zeros((len(people), watched.shape[1]), dtype=np.float32)
         if parts.users is not None:
-            known = np.array([person.user is not None for person in people])
-            if known.any():
-                vectors[known] = parts.users[[person.user for person in people if person.user is not None]]
-            if self.fold_in is not None and not known.all():
+            if self.fold_in is not None:
                 n, total = np.maximum(counts, 1).astype(np.float32)[:, None], own @ watched
                 folded = np.concatenate([total, total / np.sqrt(n), total / n], axis=1) @ self.fold_in[:-1]
-                vectors[~known] = (folded + self.fold_in[-1])[~known]
+                vectors += folded + self.fold_in[-1]
+            known = {row: person.user for row, person in enumerate(people) if person.user is not None}
+            if known:
+                vectors[list(known)] = parts.users[list(known.values())]
         if parts.pooling is not None and len(items):
             attention = parts.pooling[items]  # [N, H]
             heads = (watched.reshape(*attention.shape, -1) * attention[:, :, None]).reshape(watched.shape)

@@ -22,11 +22,12 @@ def best(scores: Array, k: int) -> Array:
     if len(scores) >= 4 * groups:
         # k groups have a maximum of at least the k-th largest one: no more than a few scores reach it
         rows = len(scores) // groups
-        maxima = scores[: rows * groups].reshape(rows, groups).max(axis=0)
-        bar = np.partition(maxima, groups - k)[groups - k]
-    top = np.flatnonzero(scores >= bar) if bar > -np.inf else np.flatnonzero(scores > bar)
+        maxima = np.maximum.reduce(scores[: rows * groups].reshape(rows, groups))
+        maxima.partition(groups - k)
+        bar = maxima[groups - k]
+    top = (scores >= bar if bar > -np.inf else scores > bar).nonzero()[0]
     # of those equal to the last, the first ones stay: they come in order, and the sort is stable
-    return np.asarray(top[np.argsort(-scores[top], kind="stable")][:k])
+    return np.asarray(top[(-scores[top]).argsort(kind="stable")][:k])
 
 
 def top_k(users: Array, items: Array, k: int, bias: Array | None = None) -> tuple[Array, Array]:

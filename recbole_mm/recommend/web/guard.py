@@ -127,7 +127,7 @@ def _route(scope: Scope) -> str:
 
 def _announced(scope: Scope) -> int:
     """The body's length by its header; 0 where it is not a number, which the server refuses by itself."""
-    text = dict(scope["headers"]).get(b"content-length", b"0")
+    text = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if not text.isdigit():
         return 0
     return int(text) if len(text) < 19 else MAX_BODY_BYTES + 1
