@@ -1,6 +1,8 @@
 """Experiments of many runs, and what a modality is worth."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from recbole_mm.cli import main
-from recbole_mm.errors import ConfigError
+from recbole_mm.errors import ConfigError, RecBoleMMError
 from recbole_mm.evaluation.knock_out import shuffled_modalities
 from recbole_mm.experiment import Experiment, experiment_names, read_experiment, run_experiment
 from recbole_mm.quick_start import load, run
@@ -67,6 +69,17 @@ def test_a_run_that_fails_side_by_side_is_one_error(labelled):
     with pytest.raises(ConfigError, match="folds"):
         run_experiment(experiment, Path("failed"), workers=2)
     assert not Path("failed/tables.md").exists()
+
+
+def end_at_once(*_):
+    """Stands where a worker runs a cell: the system ends the process, as when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_ended_from_outside_is_one_error(labelled, monkeypatch):
+    monkeypatch.setattr("recbole_mm.experiment._run_or_resume", end_at_once)
+    with pytest.raises(RecBoleMMError, match="lower --workers and repeat the command"):
+        run_experiment(experiment_of(labelled), Path("ended"), workers=2)
 
 
 def test_shipped_experiments_are_well_formed():
