@@ -33,12 +33,17 @@ def test_people_s_vectors_are_the_sums_of_what_they_are_made_of(runs, name):
         np.testing.assert_allclose(vector, scorer.taste(person).vector, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_people_are_scored_together_as_alone(runs, name):
+def test_people_are_scored_together_as_alone(runs, name, small, monkeypatch):
+    """Also where the limits of what is done at once are passed."""
     scorer = Recommender.load(runs(name)).scorer
-    if scorer is not None:  # LightGCN and the like
-        alone = np.stack([scorer.scores([person])[0] for person in PEOPLE])
-        np.testing.assert_allclose(scorer.scores(PEOPLE), alone, rtol=1e-4, atol=1e-5)
+    alone = np.stack([scorer.scores([person])[0] for person in PEOPLE])
+    if small:
+        monkeypatch.setattr("recbole_mm.recommend.scorer._GATHERED", 2)
+        if scorer.parts.items is not None:
+            monkeypatch.setattr("recbole_mm.recommend.scorer._UNPACKED", 2 * scorer.parts.items.size)
+    np.testing.assert_allclose(scorer.scores(PEOPLE), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_answers_to_many_are_those_to_one(recommender):

@@ -241,6 +241,8 @@ def test_questions_that_arrive_together_are_answered_together(served, monkeypatc
     assert isinstance(refused, RequestError)
     for name, answer in zip(names[:-1], found, strict=True):
         assert [r.film for r in answer] == [r.film for r in recommender.recommend(watched=[name], k=3)]
+    monkeypatch.setattr("recbole_mm.recommend.web.together._CELLS", 3 * len(recommender.popularity))
+    assert Together(recommender).most == 3
     monkeypatch.setattr(recommender, "answer_many", lambda _: 1 / 0)
     assert all(isinstance(answer, ZeroDivisionError) for answer in asyncio.run(ask()))
 

@@ -6,6 +6,7 @@ from recbole_mm.recommend.preferences import Wishes
 from recbole_mm.recommend.recommender import Recommendation, Recommender
 
 _MOST = 32  # people of one product; the others wait for the next one
+_CELLS = 4_000_000  # scores of one product, 16 MB: fewer people where there are many films
 
 Asked = tuple[Wishes, int, bool]  # wishes, k, explain
 
@@ -15,6 +16,7 @@ class Together:
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
+        self.most = max(1, min(_MOST, _CELLS // len(recommender.popularity)))
         self._waiting: list[tuple[Asked, asyncio.Future[list[Recommendation]]]] = []
 
     async def answer(self, asked: Asked) -> list[Recommendation]:
@@ -32,7 +34,7 @@ class Together:
         return await future
 
     def _answer(self) -> None:
-        now, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        now, self._waiting = self._waiting[: self.most], self._waiting[self.most :]
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._answer)
         try:
