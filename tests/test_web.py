@@ -19,6 +19,7 @@ from recbole_mm.recommend import Recommender
 from recbole_mm.recommend.preferences import Wishes
 from recbole_mm.recommend.web import schemas
 from recbole_mm.recommend.web.app import Desk, Settings, create_app
+from recbole_mm.recommend.web.cache import AnswerCache
 from recbole_mm.recommend.web.together import Together
 
 PIXEL = bytes.fromhex(
@@ -213,6 +214,28 @@ def test_the_direct_way_answers_as_the_routed_one(client, question):
     assert direct.status_code == routed.status_code
     assert direct.content == routed.content
     assert direct.headers.items() == routed.headers.items()
+
+
+def test_what_is_asked_twice_at_once_is_kept_once():
+    async def direct(question):
+        await asyncio.sleep(0)
+        return {"type": "http.response.start", "status": 200, "headers": []}, b"answer", "/api/recommend"
+
+    cache = AnswerCache(None, direct)
+    scope = {"type": "http", "method": "POST", "path": "/api/recommend", "query_string": b"", "headers": []}
+
+    async def receive():
+        return {"type": "http.request", "body": b"question"}
+
+    async def send(_):
+        pass
+
+    async def twice():
+        await asyncio.gather(*(cache({**scope}, receive, send) for _ in range(2)))
+
+    asyncio.run(twice())
+    assert len(cache._kept) == 1
+    assert cache._bytes == len(b"question") + len(b"answer")
 
 
 def test_a_plain_list_is_written_as_the_others_are(served):

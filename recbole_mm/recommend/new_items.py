@@ -148,7 +148,7 @@ def unknown_genres(rows: Sequence[Row], known: Iterable[Sequence[str]]) -> list[
     """One line for every genre of new items that no film of the catalogue has: it has no place in their vectors."""
     genres = {genre for film in known for genre in film}
     return [
-        f"genre '{genre}' of '{row.token}' is no film's of the data set: genre vectors leave it out{nearest(genre, genres)}"
+        f"genre '{genre}' of '{row.token}' is no film's of the data set; it is left out{nearest(genre, genres)}"
         for row in rows
         for genre in row.genres
         if genres and genre not in genres

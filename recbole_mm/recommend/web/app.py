@@ -160,11 +160,11 @@ class Desk:
         """
         recommender = self.recommender
         wishes = question.wishes(recommender.scale.high, recommender.scale.low)
-        found = await self.together.answer((wishes, question.k, question.explain))
         watched = [recommender.films.film(recommender.films.find(film)) for film, _ in wishes.watched]
-        if question.explain:
+        if question.explain:  # takes long by itself: others get their turn before the next one
+            found = recommender.answer(wishes, question.k, explain=True)
             return to_json({"recommendations": self.ranked(found), "watched": [self.film(film) for film in watched]})
-        return self.plain_list(found, watched)
+        return self.plain_list(await self.together.answer((wishes, question.k, False)), watched)
 
     def plain_list(self, found: list[Recommendation], watched: list[Film]) -> bytes:
         """A list without reasons in JSON, put together from films that were written before."""

@@ -80,6 +80,8 @@ class AnswerCache:
             self._keep(question, (start, content, getattr(scope.get("route"), "path", "other")))
 
     def _keep(self, question: Question, answer: Answer) -> None:
+        if question in self._kept:  # asked twice at the same moment
+            return
         self._kept[question] = answer
         self._bytes += len(question[3]) + len(answer[1])
         while self._bytes > MAX_BYTES:
