@@ -1,7 +1,8 @@
 """Other forms that features come in, read into :class:`~recbole_mm.features.Features`; never unpickled.
 
-``.npz`` (``ids``, ``x``), ``.npy`` with an id list, ``.npy`` in row order (MMRec: row = item id), RecBole's text
-atomic features (``item_id:token<TAB>name:float_seq``). RecBole's text form is also written, for plain RecBole.
+``.npz`` (``ids``, ``x``, and for parts of items ``segments`` and ``starts``), ``.npy`` with an id list, ``.npy`` in row
+order (MMRec: row = item id), RecBole's text atomic features (``item_id:token<TAB>name:float_seq``). RecBole's text form
+is also written, for plain RecBole.
 """
 
 import csv
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_mm.errors import FeatureError
-from recbole_mm.features import Features, open_feature_file
+from recbole_mm.features import Features, Segments, open_feature_file
 from recbole_mm.files import replacing
 
 FORMS = ".safetensors, .npz (ids, x), .npy with an id list or in MMRec's row order, RecBole's float_seq text"
@@ -66,7 +67,14 @@ def _read_npz(path: Path) -> Features:
             missing = {"ids", "x"} - set(archive.files)
             if missing:
                 raise FeatureError(f"{path}: has {sorted(archive.files)}; expected arrays 'ids' and 'x'")
-            return Features(_as_float(archive["x"], path), tuple(map(str, archive["ids"])), {}, str(path))
+            segments = None
+            if "segments" in archive.files:
+                if "starts" not in archive.files or not np.issubdtype(archive["starts"].dtype, np.integer):
+                    raise FeatureError(
+                        f"{path}: segments without whole numbers 'starts' [N + 1], where each item's begin"
+                    )
+                segments = Segments(_as_float(archive["segments"], path), archive["starts"].astype(np.int64))
+            return Features(_as_float(archive["x"], path), tuple(map(str, archive["ids"])), {}, str(path), segments)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FeatureError(f"{path}: not a readable .npz ({error}); expected arrays 'ids' and 'x'") from error
 

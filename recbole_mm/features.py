@@ -2,6 +2,8 @@
 
 Layout (docs/adr/0001-feature-file.md): tensor ``vectors`` [N, F] float16 or float32, tensor ``tokens`` (the UTF-8
 bytes of the N item tokens, newline-separated), and string metadata. Joined to items by token, never by row order.
+Where an item's parts are kept as well (frames, chunks of sound, windows of a text), tensors ``segments`` [S, F] and
+``starts`` [N + 1] int64: row n's are ``segments[starts[n]:starts[n + 1]]``, in their order.
 """
 
 import json
@@ -25,6 +27,32 @@ _CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
+class Segments:
+    """Parts of N items in their order: ``vectors`` [S, F], and where each item's begin, ``starts`` [N + 1]."""
+
+    vectors: NDArray[Any]
+    starts: NDArray[np.int64]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many each item has, [N]."""
+        return np.diff(self.starts)
+
+    def take(self, rows: NDArray[np.int64]) -> "Segments":
+        """Those of some items, in that order."""
+        counts = self.counts[rows]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        at = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], counts)
+        return Segments(self.vectors[at], starts)
+
+    @classmethod
+    def of(cls, parts: Sequence[NDArray[Any]], width: int) -> "Segments":
+        """From one array [s_n, F] an item."""
+        starts = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]).astype(np.int64)
+        return cls(np.concatenate([np.zeros((0, width), np.float32), *parts]), starts)
+
+
+@dataclass(frozen=True)
 class Features:
     """Frozen outputs of one encoder: ``vectors`` [N, F], their N item ``tokens``, and where they come from."""
 
@@ -32,6 +60,7 @@ class Features:
     tokens: tuple[str, ...]
     provenance: Mapping[str, str] = field(default_factory=dict)
     name: str = "features"
+    segments: Segments | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or self.vectors.shape[1] == 0:
@@ -39,6 +68,23 @@ class Features:
         if len(self.tokens) != len(self.vectors):
             raise FeatureError(
                 f"{self.name}: {len(self.tokens)} tokens for {len(self.vectors)} vectors; expected one each"
+            )
+        if self.segments is not None:
+            self._check_segments(self.segments)
+
+    def _check_segments(self, segments: Segments) -> None:
+        shape, starts = segments.vectors.shape, segments.starts
+        if len(shape) != 2 or shape[1] != self.width:
+            raise FeatureError(f"{self.name}: segments have shape {shape}; expected [segments, {self.width}]")
+        if (
+            starts.shape != (len(self.tokens) + 1,)
+            or starts[0] != 0
+            or starts[-1] != shape[0]
+            or (np.diff(starts) < 0).any()
+        ):
+            raise FeatureError(
+                f"{self.name}: starts do not rise from 0 to {shape[0]} segments in {len(self.tokens) + 1} numbers; "
+                "expected where each item's begin, and their number at the end"
             )
 
     @property
@@ -52,14 +98,17 @@ class Features:
         Raises:
             FeatureError: a value is NaN or infinite.
         """
-        for start in range(0, len(self.vectors), _CHUNK_ROWS):
-            bad = ~_finite_rows(self.vectors[start : start + _CHUNK_ROWS])
-            if bad.any():
-                row = start + int(np.argmax(bad))
-                raise FeatureError(
-                    f"{self.name}: NaN or infinite value in the vector of item '{self.tokens[row]}'; "
-                    "expected finite numbers: extract it again, or leave the item out (it will be masked)"
-                )
+        bad = _first_bad(self.vectors)
+        where = "the vector"
+        if bad is None and self.segments is not None:
+            at = _first_bad(self.segments.vectors)
+            bad = None if at is None else int(np.searchsorted(self.segments.starts, at, side="right")) - 1
+            where = "a segment"
+        if bad is not None:
+            raise FeatureError(
+                f"{self.name}: NaN or infinite value in {where} of item '{self.tokens[bad]}'; "
+                "expected finite numbers: extract it again, or leave the item out (it will be masked)"
+            )
 
     def check_tokens(self) -> None:
         """Refuse duplicate tokens, naming the first.
@@ -85,6 +134,15 @@ def _finite_rows(block: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(block).all(axis=1))
 
 
+def _first_bad(vectors: NDArray[Any]) -> int | None:
+    """The first row with a NaN or infinite value."""
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        bad = ~_finite_rows(vectors[start : start + _CHUNK_ROWS])
+        if bad.any():
+            return start + int(np.argmax(bad))
+    return None
+
+
 @dataclass(frozen=True)
 class AlignedFeatures:
     """Features joined to RecBole's internal item ids: ``rows`` [I] is the vector's row, or -1 without one."""
@@ -101,6 +159,21 @@ class AlignedFeatures:
     def width(self) -> int:
         """F, the length of a vector."""
         return self.features.width
+
+    def segments(self) -> Segments | None:
+        """The segments by item id, [I + 1] starts; an item without a vector has none; None if the file has none.
+
+        Raises:
+            FeatureError: a value is NaN or infinite.
+        """
+        own = self.features.segments
+        if own is None:
+            return None
+        self.features.check_values()
+        there = np.flatnonzero(self.rows >= 0)
+        counts = np.zeros(len(self.rows), np.int64)
+        counts[there] = own.counts[self.rows[there]]
+        return Segments(own.take(self.rows[there]).vectors, np.concatenate([[0], np.cumsum(counts)]))
 
     def matrix(self) -> NDArray[Any]:
         """Vectors by item id, [I, F] in the file's dtype; an item without a vector is zero here, and masked.
@@ -150,11 +223,6 @@ def open_feature_file(path: Path) -> Features:
     for tensor in ("vectors", "tokens"):
         if tensor not in header:
             raise FeatureError(f"{path}: no tensor '{tensor}'; expected 'vectors' [N, F] and 'tokens'")
-    vectors = header["vectors"]
-    if vectors["dtype"] not in _DTYPES or len(vectors["shape"]) != 2:
-        raise FeatureError(
-            f"{path}: vectors are {vectors['dtype']} {vectors['shape']}; expected F16 or F32 of shape [N, F]"
-        )
     lo, hi = header["tokens"]["data_offsets"]
     raw = np.memmap(path, dtype=np.uint8, mode="r", offset=start + lo, shape=(hi - lo,)) if hi > lo else b""
     try:
@@ -162,19 +230,34 @@ def open_feature_file(path: Path) -> Features:
     except UnicodeDecodeError as error:
         raise FeatureError(f"{path}: tokens are not UTF-8 ({error.reason}); expected newline-separated text") from error
     tokens = tuple(text.split("\n")) if text else ()
-    shape = tuple(vectors["shape"])
-    data = (
-        np.memmap(
-            path,
-            dtype=_DTYPES[vectors["dtype"]],
-            mode="r",
-            offset=start + vectors["data_offsets"][0],
-            shape=shape,
+    segments = None
+    if "segments" in header:
+        segments = Segments(_matrix(path, header, "segments", start), _starts(path, header, start))
+    vectors = _matrix(path, header, "vectors", start)
+    return Features(vectors, tokens, dict(header.get("__metadata__") or {}), str(path), segments)
+
+
+def _matrix(path: Path, header: dict[str, Any], name: str, start: int) -> NDArray[Any]:
+    """A tensor of vectors, memory-mapped."""
+    tensor = header[name]
+    if tensor["dtype"] not in _DTYPES or len(tensor["shape"]) != 2:
+        raise FeatureError(
+            f"{path}: {name} are {tensor['dtype']} {tensor['shape']}; expected F16 or F32 of shape [N, F]"
         )
-        if shape[0]
-        else np.zeros(shape, _DTYPES[vectors["dtype"]])
-    )
-    return Features(data, tokens, dict(header.get("__metadata__") or {}), str(path))
+    dtype, shape = _DTYPES[tensor["dtype"]], tuple(tensor["shape"])
+    if not shape[0]:
+        return np.zeros(shape, dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=start + tensor["data_offsets"][0], shape=shape)
+
+
+def _starts(path: Path, header: dict[str, Any], start: int) -> NDArray[np.int64]:
+    tensor = header.get("starts", {"dtype": "none", "shape": []})
+    if tensor["dtype"] != "I64" or len(tensor["shape"]) != 1 or not tensor["shape"][0]:
+        raise FeatureError(
+            f"{path}: starts of the segments are {tensor['dtype']} {tensor['shape']}; expected I64 of shape [N + 1]"
+        )
+    offset = start + tensor["data_offsets"][0]
+    return np.fromfile(path, dtype=np.int64, count=tensor["shape"][0], offset=offset)
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -217,9 +300,13 @@ def write_feature_file(path: Path, features: Features) -> None:
     dtype = np.float16 if features.vectors.dtype == np.float16 else np.float32
     tokens = np.frombuffer("\n".join(features.tokens).encode("utf-8"), dtype=np.uint8)
     metadata = {"coverage": f"{len(features.tokens)} items", **features.provenance}
+    tensors = {"vectors": np.ascontiguousarray(features.vectors, dtype=dtype), "tokens": tokens}
+    if features.segments is not None:
+        tensors["segments"] = np.ascontiguousarray(features.segments.vectors, dtype=dtype)
+        tensors["starts"] = np.ascontiguousarray(features.segments.starts, dtype=np.int64)
     with replacing(path) as temporary:
         save_file(
-            {"vectors": np.ascontiguousarray(features.vectors, dtype=dtype), "tokens": tokens},
+            tensors,
             temporary,
             metadata={str(k): str(v) for k, v in metadata.items()},
         )

@@ -56,6 +56,10 @@ _MEDIA = options(
                  "named as the items]"),
 )  # fmt: skip
 
+_SEGMENTS = click.option("--segments", type=click.IntRange(0, 512), default=0, show_default=True,
+                         help="Also keep up to so many vectors a file or text, in order: of its keyframes or clips, "
+                         "chunks of sound, windows of text.")  # fmt: skip
+
 
 @click.group(context_settings=_SETTINGS)
 def extract() -> None:
@@ -82,6 +86,7 @@ def _run(kind: str, command: str, settings: dict[str, Any], given: dict[str, Any
 @click.option("--normalise/--no-normalise", default=None, help="Length 1. [default: as the checkpoint says, else no]")
 @click.option("--max-tokens", type=click.IntRange(8), help="Tokens a window. [default: what the checkpoint takes]")
 @click.option("--max-windows", type=click.IntRange(1), help="Windows of a text. [default: 64]")
+@_SEGMENTS
 @_RUN
 def text(
     checkpoint: str | None, revision: str | None, pooling: str | None, normalise: bool | None,
@@ -143,6 +148,7 @@ _KEYFRAMES = options(
 @click.option("--weights", help="torchvision's weights. [default: IMAGENET1K_V2 for resnet50, else torchvision's]")
 @_KEYFRAMES
 @click.option("--contact-sheet", metavar="FOLDER", help="Draw each item's keyframes into FOLDER/<item>.jpg.")
+@_SEGMENTS
 @_RUN
 def video(
     encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, frames: int | None,
@@ -168,6 +174,7 @@ def video(
 @click.option("--layer", type=click.Choice(["conv", "last"]), default="conv", show_default=True,
               help="Convolutional features (512), or the last hidden state.")  # fmt: skip
 @click.option("--chunk-s", type=click.FloatRange(1, 120), default=10.0, show_default=True, help="Seconds a chunk.")
+@_SEGMENTS
 @_RUN
 def audio(checkpoint: str | None, revision: str | None, layer: str, chunk_s: float, **given: Any) -> None:
     """Encode sound, also that of videos, by wav2vec 2.0; an item without sound, or a silent one, is masked."""

@@ -14,7 +14,7 @@ from recbole_mm.errors import ConfigError, ExtractionError, nearest
 from recbole_mm.extraction.genre import embed, genre_card, multi_hot, save_network, train_genres
 from recbole_mm.extraction.items import Table, read_table
 from recbole_mm.feature_formats import read_features
-from recbole_mm.features import Features
+from recbole_mm.features import Features, Segments
 
 
 def run(
@@ -39,8 +39,8 @@ def run(
         raise ExtractionError(f"{found.path}: no item with a feature '{source}' has genres in column '{genre_column}'")
     labels, kept = multi_hot([genres[token] for token in tokens])
     row = {token: number for number, token in enumerate(features.tokens)}
-    vectors = np.asarray(features.vectors[[row[token] for token in tokens]], dtype=np.float32)
-    network, scores = train_genres(vectors, labels, seed=seed, held_out=held_out, epochs=epochs)
+    learnt = np.asarray(features.vectors[[row[token] for token in tokens]], dtype=np.float32)
+    network, scores = train_genres(learnt, labels, seed=seed, held_out=held_out, epochs=epochs)
     weights = feature_path(root, dataset, name).with_suffix(".embedder.safetensors")
     save_network(weights, network, kept)
     card = genre_card(weights, str(features.provenance.get("modality", source)), features.provenance)
@@ -50,7 +50,11 @@ def run(
         "genres": json.dumps(list(kept), ensure_ascii=False),
         "held_out": f"{scores}; seed {seed}, {epochs} epochs",
     }
-    made = Features(embed(network, features.vectors).astype(dtype), features.tokens, facts, f"{name} of {dataset}")
+    parts = features.segments
+    if parts is not None:
+        parts = Segments(embed(network, parts.vectors).astype(dtype), parts.starts)
+    vectors = embed(network, features.vectors).astype(dtype)
+    made = Features(vectors, features.tokens, facts, f"{name} of {dataset}", parts)
     line = store(root, dataset, name, made, {}, allow_unknown=True)
     console = make_console()
     for text in (f"{len(kept)} genres; {scores}", line, f"weights of the embedder: {weights}"):

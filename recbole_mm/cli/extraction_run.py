@@ -59,6 +59,7 @@ class Request:
     cache: Path
     max_failures: int
     licence: str | None
+    segments: int = 0  # of a source, at most
     template: str | None = None
     media: Path | None = None
     file_column: str | None = None
@@ -97,7 +98,7 @@ def run(request: Request) -> None:
     encoder, why = _encoder(request, items, world)
     reporter.say(f"{encoder.card.encoder}, {encoder.card.checkpoint}: {encoder.width} wide; {why}")
     _check_free(request, encoder)
-    cache = Cache(request.cache, f"{encoder.card.signature()}-{encoder.precision}", encoder.width)
+    cache = Cache(request.cache, f"{encoder.card.signature()}-{encoder.precision}", encoder.width, request.segments)
     if world.leads:
         with cache.locked():
             extraction, date = _extract(request, items, encoder, cache, world, reporter)
@@ -201,8 +202,10 @@ def _write(
         facts["template"] = request.template
     if request.licence:
         facts["licence"] = f"encoder: {encoder.card.licence}; {request.command}: {request.licence}"
-    vectors = extraction.vectors.astype(request.dtype)
-    features = Features(vectors, extraction.tokens, facts, f"{request.modality} of {request.dataset}")
+    if request.segments:
+        facts["segments"] = f"at most {request.segments} a source, in order"
+    vectors, name = extraction.vectors.astype(request.dtype), f"{request.modality} of {request.dataset}"
+    features = Features(vectors, extraction.tokens, facts, name, extraction.segments)
     line = store(request.data_path, request.dataset, request.modality, features, {}, allow_unknown=request.all_items)
     reporter.say(f"{extraction.encoded:,} sources encoded now, {extraction.reused:,} taken from the cache")
     reporter.outcomes(extraction.rows, failures)

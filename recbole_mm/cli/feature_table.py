@@ -23,6 +23,7 @@ def print_features(folder: Path, dataset: str, registered: dict[str, Any], items
     for column in (
         "modality",
         "vectors",
+        "segments",
         "type",
         "items covered",
         "mean",
@@ -54,8 +55,9 @@ def _row(features: Features, items: set[str]) -> list[str]:
     kept = values[finite] if values.size else np.zeros(1)
     norms = np.linalg.norm(np.where(finite, values, 0), axis=1) if n else np.zeros(1)
     covered = len(items & set(features.tokens))
+    parts = "" if features.segments is None else str(len(features.segments.vectors))
     return [
-        f"{n} x {features.width}", str(features.vectors.dtype), f"{covered} ({covered / max(len(items), 1):.1%})",
-        f"{kept.mean():.4f}", f"{kept.std():.4f}", f"{norms.mean():.3f}", str(int((norms == 0).sum())),
-        str(int((~finite).sum())),
+        f"{n} x {features.width}", parts, str(features.vectors.dtype),
+        f"{covered} ({covered / max(len(items), 1):.1%})", f"{kept.mean():.4f}", f"{kept.std():.4f}",
+        f"{norms.mean():.3f}", str(int((norms == 0).sum())), str(int((~finite).sum())),
     ]  # fmt: skip

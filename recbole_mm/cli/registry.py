@@ -95,9 +95,10 @@ def store(
     if unknown:
         entry["allow_unknown"] = True
     _register(root, dataset, modality, entry)
+    parts = "" if features.segments is None else f"{len(features.segments.vectors)} segments, "
     return (
         f"registered '{modality}' for '{dataset}': {covered} of {len(catalogue)} items, width {features.width}, "
-        f"{target}"
+        f"{parts}{target}"
     )
 
 

@@ -22,15 +22,16 @@ def shuffled_modalities(parts: Any, *, seed: int = 0) -> dict[str, tuple[dict[st
 def _shuffled(parts: Any, names: Sequence[str], seed: int) -> dict[str, float]:
     """Test metrics with these modalities shuffled, each by an order of its own; the model is left as it was."""
     model, bank, generator = parts.model, parts.model.bank, torch.Generator().manual_seed(seed)
-    kept = {name: bank.vectors(name).clone() for name in names}
+    orders = {}
     for name in names:
         there = torch.nonzero(bank.mask[:, bank.names.index(name)]).squeeze(1)
-        order = torch.randperm(len(there), generator=generator)
-        bank.vectors(name)[there] = kept[name][there[order]]
+        orders[name] = torch.arange(len(bank.mask))
+        orders[name][there] = there[torch.randperm(len(there), generator=generator)]
+        model.exchange(name, orders[name])
     model.features_changed()
     try:
         return dict(parts.trainer.evaluate(parts.test_data, load_best_model=False))
     finally:
-        for name, vectors in kept.items():
-            bank.vectors(name).copy_(vectors)
+        for name, order in orders.items():
+            model.exchange(name, torch.argsort(order))
         model.features_changed()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_mm.errors import ExtractionError, FeatureError
-from recbole_mm.features import Features, open_feature_file, write_feature_file
+from recbole_mm.features import Features, Segments, open_feature_file, write_feature_file
 from recbole_mm.files import write_text
 
 
@@ -55,9 +55,9 @@ class Known:
 class Cache:
     """The blocks of one encoder with one set of settings."""
 
-    def __init__(self, folder: Path, signature: str, width: int) -> None:
-        self.folder = folder / signature
-        self.width = width
+    def __init__(self, folder: Path, signature: str, width: int, segments: int = 0) -> None:
+        self.folder = folder / (f"{signature}-segments{segments}" if segments else signature)
+        self.width, self.segments = width, segments  # at most so many segments of a source are kept
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -87,13 +87,19 @@ class Cache:
         """Forget the day: the next run has its own."""
         (self.folder / "started").unlink(missing_ok=True)
 
-    def write(self, keys: Sequence[str], vectors: NDArray[np.float32], outcomes: Mapping[str, Outcome]) -> None:
-        """Save a block: vectors [n, F] of ``keys``, and the outcomes of its sources."""
+    def write(
+        self,
+        keys: Sequence[str],
+        vectors: NDArray[np.float32],
+        outcomes: Mapping[str, Outcome],
+        segments: Segments | None = None,
+    ) -> None:
+        """Save a block: vectors [n, F] of ``keys`` with their segments, and the outcomes of its sources."""
         said = {key: [outcome.kind, outcome.reason] for key, outcome in sorted(outcomes.items())}
         name = hashlib.sha256("\n".join([*keys, "", *said]).encode()).hexdigest()[:24]
         write_feature_file(
             self.folder / f"{name}.safetensors",
-            Features(vectors.reshape(-1, self.width), tuple(keys), {"outcomes": json.dumps(said)}, "block"),
+            Features(vectors.reshape(-1, self.width), tuple(keys), {"outcomes": json.dumps(said)}, "block", segments),
         )
 
     def read(self) -> Known:
@@ -115,6 +121,6 @@ class Cache:
                 del known.outcomes[key]
         return known
 
-    def block(self, path: Path) -> NDArray[np.float32]:
-        """The vectors of one block, [n, F]."""
-        return np.asarray(open_feature_file(path).vectors, dtype=np.float32)
+    def block(self, path: Path) -> Features:
+        """The vectors of one block, and their segments."""
+        return open_feature_file(path)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_mm.errors import ExtractionError
+from recbole_mm.features import Segments
 
 Source = str | Path
 LOST = "the encoder answers NaN or infinity"
@@ -141,26 +142,44 @@ class Encoder(ABC):
         return vectors
 
     def encode_prepared(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """One vector a source, [N, F]: units sorted by size, encoded in batches, averaged."""
-        owners = [(row, unit) for row, source in enumerate(prepared) for unit in source.units]
-        owners.sort(key=lambda pair: -pair[1].size)  # stable: the same sources give the same batches
-        sums = np.zeros((len(prepared), self.width), dtype=np.float64)
-        weights = np.zeros((len(prepared), 1))
+        """One vector a source, [N, F]."""
+        return self.encode_parts(prepared, 0)[0]
+
+    def encode_parts(self, prepared: Sequence[Prepared], most: int) -> tuple[NDArray[np.float32], Segments]:
+        """One vector a source [N, F], and its segments: units sorted by size, encoded in batches, averaged.
+
+        Args:
+            prepared: the sources.
+            most: segments of a source; of more units, neighbours are averaged. 0: none are kept.
+        """
+        owners = []
+        counts = [min(most, len(source.units)) for source in prepared]
+        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+        for row, source in enumerate(prepared):
+            n = len(source.units)
+            owners += [(row, starts[row] + at * counts[row] // n, unit) for at, unit in enumerate(source.units)]
+        owners.sort(key=lambda owner: -owner[2].size)  # stable: the same sources give the same batches
+        sums, weights = np.zeros((len(prepared), self.width)), np.zeros((len(prepared), 1))
+        parts, part_weights = np.zeros((starts[-1], self.width)), np.zeros((starts[-1], 1))
         for batch in self._batches(owners):
             with torch.inference_mode():
-                vectors = self.forward([unit for _, unit in batch]).float().cpu().numpy()
-            for (row, unit), vector in zip(batch, vectors, strict=True):
+                vectors = self.forward([unit for _, _, unit in batch]).float().cpu().numpy()
+            for (row, part, unit), vector in zip(batch, vectors, strict=True):
                 sums[row] += unit.weight * vector
                 weights[row] += unit.weight
-        return self.finish((sums / weights).astype(np.float32))
+                if most:
+                    parts[part] += unit.weight * vector
+                    part_weights[part] += unit.weight
+        whole, split = (a / w for a, w in ((sums, weights), (parts, part_weights)))
+        return self.finish(whole.astype(np.float32)), Segments(self.finish(split.astype(np.float32)), starts)
 
-    def _batches(self, owners: list[tuple[int, Unit]]) -> list[list[tuple[int, Unit]]]:
-        batches: list[list[tuple[int, Unit]]] = []
-        for pair in owners:
+    def _batches(self, owners: list[tuple[int, int, Unit]]) -> list[list[tuple[int, int, Unit]]]:
+        batches: list[list[tuple[int, int, Unit]]] = []
+        for owner in owners:
             full = not batches or len(batches[-1]) == self.batch_size
-            if full or (self.equal_sizes and batches[-1][0][1].size != pair[1].size):
+            if full or (self.equal_sizes and batches[-1][0][2].size != owner[2].size):
                 batches.append([])
-            batches[-1].append(pair)
+            batches[-1].append(owner)
         return batches
 
     def encode(self, sources: Sequence[Source]) -> Encoded:

@@ -18,6 +18,7 @@ from torch import nn
 from recbole_mm.errors import ExtractionError
 from recbole_mm.extraction.encoder import Card, Encoder, Prepared, Source, Unit
 from recbole_mm.extraction.weights import digest
+from recbole_mm.features import Segments
 from recbole_mm.files import replacing
 
 WIDTH = 512
@@ -192,9 +193,10 @@ class GenreEncoder(Encoder):
         """As the base encoder does, [B, F] of the base."""
         return self._base.forward(units)
 
-    def encode_prepared(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
-        """One embedding a source, [N, 512]."""
-        return embed(self._network, self._base.encode_prepared(prepared))
+    def encode_parts(self, prepared: Sequence[Prepared], most: int) -> tuple[NDArray[np.float32], Segments]:
+        """One embedding a source [N, 512], and those of its segments."""
+        vectors, parts = self._base.encode_parts(prepared, most)
+        return embed(self._network, vectors), Segments(embed(self._network, parts.vectors), parts.starts)
 
 
 def embed(network: GenreNetwork, vectors: NDArray[Any]) -> NDArray[np.float32]:

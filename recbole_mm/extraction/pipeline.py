@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from recbole_mm.extraction.encoder import LOST, Encoder, ItemError, NothingToEnc
 from recbole_mm.extraction.images import file_size
 from recbole_mm.extraction.items import Item
 from recbole_mm.extraction.world import World
+from recbole_mm.features import Segments
 
 
 class Progress(Protocol):
@@ -60,6 +61,7 @@ class Extraction:
     rows: tuple[Row, ...]
     encoded: int  # sources that were encoded in this run, by this process
     reused: int  # sources whose vectors were in the cache
+    segments: Segments | None = None  # of the same tokens
 
     @property
     def failed(self) -> int:
@@ -141,11 +143,12 @@ def encode_missing(
     with ThreadPoolExecutor(workers) as pool:
         for block, prepared, outcomes in _prepared_blocks(encoder, plan, todo, pool, workers):
             kept = [key for key in block if key in prepared]
-            vectors = encoder.encode_prepared([prepared[key] for key in kept]) if kept else np.zeros((0, encoder.width))
+            vectors, parts = encoder.encode_parts([prepared[key] for key in kept], cache.segments)
             finite = np.isfinite(vectors).all(axis=1)
             outcomes.update({key: Outcome(FAILED, LOST) for key, good in zip(kept, finite, strict=True) if not good})
             good_keys = [key for key, good in zip(kept, finite, strict=True) if good]
-            cache.write(good_keys, vectors[finite].astype(np.float32), outcomes)
+            segments = parts.take(np.flatnonzero(finite)) if cache.segments else None
+            cache.write(good_keys, vectors[finite].astype(np.float32), outcomes, segments)
             progress.advance(len(block))
     return missing, total - missing
 
@@ -198,7 +201,7 @@ def collect(items: Sequence[Item], plan: Plan, cache: Cache, counts: tuple[int, 
             f"{cache.folder}: no vector for {plan.by_key[lost]!s:.80}; expected every process's blocks here: "
             "with several machines, put the data path or --cache on a file system that they share"
         )
-    sums, found = _sum(items, plan, known, cache)
+    sums, found, parts = _sum(items, plan, known, cache)
     rows = []
     for item in items:
         if item.missing:
@@ -210,24 +213,33 @@ def collect(items: Sequence[Item], plan: Plan, cache: Cache, counts: tuple[int, 
                 rows.append(Row(item.token, source[:80] if isinstance(source, str) else str(source), outcome))
     kept = np.flatnonzero(found)
     vectors = sums[kept] / found[kept, None]
-    return Extraction(tuple(items[i].token for i in kept), vectors, tuple(rows), *counts)
+    segments = Segments.of([part for i in kept for part in parts[i]], cache.width) if cache.segments else None
+    if segments is not None:  # of several sources an item's segments follow each other
+        sources = np.concatenate([[0], np.cumsum([len(parts[i]) for i in kept], dtype=np.int64)])
+        segments = Segments(segments.vectors, segments.starts[sources])
+    return Extraction(tuple(items[i].token for i in kept), vectors, tuple(rows), *counts, segments)
 
 
 def _sum(
     items: Sequence[Item], plan: Plan, known: Known, cache: Cache
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sums of the vectors of each item's sources [I, F], and how many there are [I]."""
-    owners: dict[Path, list[tuple[int, int]]] = {}
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[list[NDArray[Any]]]]:
+    """Sums of the vectors of each item's sources [I, F], how many there are [I], and the segments of each source."""
+    owners: dict[Path, list[tuple[int, int, int]]] = {}
     for number, item in enumerate(items):
-        for source in item.sources:
+        for order, source in enumerate(item.sources):
             place = known.rows.get(plan.keys.get(source, ""))
             if place is not None:
-                owners.setdefault(place[0], []).append((number, place[1]))
+                owners.setdefault(place[0], []).append((number, order, place[1]))
     sums = np.zeros((len(items), cache.width), dtype=np.float32)
     found = np.zeros(len(items), dtype=np.float32)
+    parts: list[dict[int, NDArray[Any]]] = [{} for _ in items]
     for path in sorted(owners):
         block = cache.block(path)
-        for number, row in owners[path]:
-            sums[number] += block[row]
+        vectors = np.asarray(block.vectors, dtype=np.float32)
+        for number, order, row in owners[path]:
+            sums[number] += vectors[row]
             found[number] += 1
-    return sums, found
+            if block.segments is not None:
+                starts = block.segments.starts
+                parts[number][order] = np.asarray(block.segments.vectors[starts[row] : starts[row + 1]])
+    return sums, found, [[own[order] for order in sorted(own)] for own in parts]

@@ -59,6 +59,10 @@ class Classifier(AbstractRecommender):  # type: ignore[misc]
         """Rest all further predictions on these labels."""
         self.known = known
 
+    def exchange(self, name: str, source: Tensor) -> None:
+        """Give item i the features of item ``source[i]`` in one modality; source [I]. See :meth:`features_changed`."""
+        self.bank.exchange(name, source)
+
     def features_changed(self) -> None:
         """Take up other vectors in the bank; what depends on them alone is computed anew by :meth:`observe`."""
 

@@ -52,6 +52,10 @@ class ModalityBank(nn.Module):
         found: Tensor = getattr(self, f"vectors_{name}")
         return found
 
+    def exchange(self, name: str, source: Tensor) -> None:
+        """Give item i the vector of item ``source[i]``, in place; source [I]."""
+        self.vectors(name).copy_(self.vectors(name)[source])
+
     def extended(self, new: NewItems | None) -> tuple[dict[str, Tensor], Tensor]:
         """Vectors by modality, [N + n, F_m] each, and mask [N + n, M], with n new items behind those of the data set.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
@@ -28,6 +28,7 @@ from recbole_mm.model.label_features import SCORE_COLUMNS, LabelFeatures, PairFe
 from recbole_mm.model.label_process import LabelProcess
 from recbole_mm.model.losses import class_weights
 from recbole_mm.model.published import PublishedAttention
+from recbole_mm.model.segments import SegmentBank, SegmentTokens
 
 _HIDDEN = 0.1  # of the training pairs where new movies are to be predicted
 _KEPT_BATCHES = 16  # of evaluation; they come again every epoch
@@ -48,6 +49,7 @@ class GLScoreClassifierConfig(ModelConfig):
     hidden_size: PositiveInt  # of the dense heads
     members: PositiveInt  # dense heads whose probabilities are averaged
     max_sequence: PositiveInt
+    max_segments: NonNegativeInt  # of a movie in each modality; 0: its one vector alone
     dropout: float = Field(ge=0.0, lt=1.0)
     class_weight: NonNegativeFloat  # a class weighs (1 / its share)^class_weight in the loss
 
@@ -68,6 +70,7 @@ class GLScoreClassifier(Classifier):
         super().__init__(config, dataset)
         self.hp = hp = GLScoreClassifierConfig.from_recbole(config)
         self.bank = ModalityBank(dataset, movie_modalities(config, hp.movie_modalities))
+        self.segments = SegmentBank(dataset, self.bank, hp.max_segments if hp.architecture == "sequence" else 0)
         self.genres, self.has_genres = dataset.genres, dataset.has_genres
         self.register_buffer("class_weights", class_weights(dataset.known.class_shares, hp.class_weight))
         share = (_HIDDEN if config["protocol"] == "new_movie" else 0.0) if hp.hide_movie is None else hp.hide_movie
@@ -104,6 +107,7 @@ class GLScoreClassifier(Classifier):
         self.user_side = SequenceAttention(size, hp.n_heads, hp.dropout)
         self.movie_side = SequenceAttention(size, hp.n_heads, hp.dropout)
         self.modality_side = TokenAttention(size, hp.n_heads, hp.dropout)
+        self.segment_tokens = SegmentTokens(self.bank, self.segments, size) if self.segments.names else None
         self.together = TokenAttention(size, hp.n_heads, hp.dropout)
         self.block = ResidualBlock(size, hp.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
@@ -140,6 +144,11 @@ class GLScoreClassifier(Classifier):
             self.spread.copy_(numbers.std(0) + 1e-3)
             if not self.hp.gl_weighting:
                 self.spread[:SCORE_COLUMNS] = 1.0
+
+    def exchange(self, name: str, source: Tensor) -> None:
+        """As in the base, the segments too."""
+        super().exchange(name, source)
+        self.segments.exchange(name, source)
 
     def features_changed(self) -> None:
         """Take up other vectors in the bank, the closed form's weights as they were."""
@@ -204,11 +213,19 @@ class GLScoreClassifier(Classifier):
         rated, _ = self.movie_side(of_user, keys, values, pair, entry, weight)
         user = self.norms[0](of_user + liked)
         others = self.norms[1](movie[items] + rated)
-        looks = self.modality_side(user.unsqueeze(1), tokens[items], self.bank.mask[items])
+        looks = self.modality_side(user.unsqueeze(1), *self._looks(items, tokens))
         stack = torch.stack([user, others, looks.squeeze(1)], dim=1)
         present = torch.ones(stack.shape[:2], dtype=torch.bool)
         mixed = self.block(self.together(stack, stack, present))
         return torch.cat([mixed.flatten(1), of_user], dim=1)
+
+    def _looks(self, items: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of the pairs' movies [B, T, D], and which are present [B, T]; ``tokens`` [I, M, D] are all movies'."""
+        if self.segment_tokens is None:
+            return tokens[items], self.bank.mask[items]
+        different, row = torch.unique(items, return_inverse=True)
+        found, present = self.segment_tokens(different, tokens, self.project, self.kind)
+        return found[row], present[row]
 
     def _movies(self) -> tuple[Tensor, Tensor]:
         """Modality tokens of all items [I, M, D], missing ones zero, and their mean over those present [I, D]."""
