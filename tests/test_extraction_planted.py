@@ -57,11 +57,12 @@ def test_held_out_genres_are_told_from_clips_by_the_commands(tmp_path, clips, ca
     weights = {"video": checkpoints.timesformer(tmp_path / "t"), "audio": checkpoints.wav2vec2(tmp_path / "w")}
     for modality, checkpoint in weights.items():
         where = ["--dataset", "planted", "--data-path", data.root]
-        run("extract", modality, *where, "--media", folder, "--checkpoint", checkpoint)
+        run("extract", modality, *where, "--media", folder, "--checkpoint", checkpoint, "--segments", 2)
         run("extract", "genre", *where, "--source", modality, "--held-out", 0.25)
         out = capsys.readouterr().out
         assert f"registered '{modality}_genre' for 'planted': 60 of 60 items, width 512" in out
         features = open_feature_file(data.file(f"{modality}_genre"))
+        assert features.segments.vectors.shape == (60, 512)  # a second is one clip, one chunk
         said = features.provenance["held_out"]
         assert said.startswith("15 held-out movies (45 to learn from): mAP ")
         found, chance = (float(said.split(f"{word} ")[1].split()[0].strip("),")) for word in ("mAP", "chance"))
