@@ -58,7 +58,7 @@ _MEDIA = options(
 
 _SEGMENTS = click.option("--segments", type=click.IntRange(0, 512), default=0, show_default=True,
                          help="Also keep up to so many vectors a file or text, in order: of its keyframes or clips, "
-                         "chunks of sound, windows of text.")  # fmt: skip
+                         "chunks of sound, windows of text; 1: of each of an item's files or texts.")  # fmt: skip
 
 
 @click.group(context_settings=_SETTINGS)
@@ -113,6 +113,7 @@ def text(
 @click.option("--weights", help="torchvision's weights. [default: IMAGENET1K_V2 for resnet50, else torchvision's]")
 @click.option("--stretch", type=click.IntRange(16, 2048), metavar="PX",
               help="Stretch to PX x PX, pixels in [-1, 1], instead of the weights' own transforms.")  # fmt: skip
+@_SEGMENTS
 @_RUN
 def image(
     encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, stretch: int | None, **given: Any
