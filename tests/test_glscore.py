@@ -128,6 +128,22 @@ def test_remembered_vectors_are_the_computed_ones(most, monkeypatch):
         np.testing.assert_allclose(movies["a"].numpy(), table[items] * gl[:, None], rtol=1e-6)
 
 
+def test_notebooks_scale_multiplies_both_sides_and_their_value_stands_where_nothing_is_known():
+    """User 0 likes item 0 of genre 0; of genre 1 nothing is known."""
+    known = KnownLabels([0], [0], [1], 1, 2)
+    genres, table = np.eye(2, dtype=np.float32), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    bank = SimpleNamespace(names=("a",), widths={"a": 2}, vectors=lambda _: torch.from_numpy(table))
+    vectors = GLVectors(known, genres, bank, "L", weighted=True, scale=100.0, undefined=0.01)
+    mine, movies = vectors.of(ids(0), ids(1))
+    np.testing.assert_allclose(movies["a"].numpy(), [[3.0, 4.0]])  # 100 x 0.01
+    np.testing.assert_allclose(mine["a"].numpy(), [[100.0, 200.0]])  # item 0 scores 1
+    plain = GLVectors(known, genres, bank, "L", weighted=False, scale=100.0)
+    np.testing.assert_allclose(plain.of(ids(0), ids(1))[1]["a"].numpy(), [[3.0, 4.0]])
+    table[:] = 0
+    vectors.forget()
+    assert not vectors.of(ids(0), ids(1))[0]["a"].any()
+
+
 @settings(max_examples=40, deadline=None)
 @given(cases(), st.booleans())
 def test_exchanged_classes_turn_the_score_round(case, leave_out):

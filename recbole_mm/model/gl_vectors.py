@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recbole_mm.config import Config
 from recbole_mm.errors import FeatureError, nearest
-from recbole_mm.glscore import UserSet, gl_score, user_embeddings
+from recbole_mm.glscore import UNDEFINED, UserSet, gl_score, user_embeddings
 from recbole_mm.known_labels import Ids, KnownLabels
 from recbole_mm.model.fusion import ModalityBank
 
@@ -43,12 +43,16 @@ class GLVectors:
         user_set: UserSet,
         *,
         weighted: bool,
+        scale: float = 1.0,
+        undefined: float = UNDEFINED,
     ) -> None:
+        self.scale, self.undefined = scale if weighted else 1.0, undefined
         self.known, self.genres, self.bank, self.user_set, self.weighted = known, genres, bank, user_set, weighted
         self._vectors = {name: bank.vectors(name).numpy() for name in bank.names}
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Compute everything anew when it is asked for."""
         self._keys = np.zeros(0, np.int64)  # of the pairs remembered, sorted
         self._rows = np.zeros(0, np.int64)  # where each is in the tables
         self._users = {name: np.zeros((0, width), np.float32) for name, width in self.bank.widths.items()}
@@ -58,7 +62,7 @@ class GLVectors:
         """User and movie vectors by modality, each [B, F]."""
         keys = users * self.known.n_items + items
         if len(self._keys) > _REMEMBERED:
-            self._forget()
+            self.forget()
         new = np.setdiff1d(keys, self._keys)
         if len(new):
             self._remember(new)
@@ -72,15 +76,16 @@ class GLVectors:
         users, items = keys // self.known.n_items, keys % self.known.n_items
         score = np.ones(len(keys), np.float32)
         if self.weighted:
-            score = gl_score(self.known, self.genres, users, items).astype(np.float32)
+            score = gl_score(self.known, self.genres, users, items, undefined=self.undefined).astype(np.float32)
+            score *= self.scale
         start, stop = len(self._keys), len(self._keys) + len(keys)
         self._scores = _grown(self._scores, stop)
         self._scores[start:stop] = score
         for name in self.bank.names:
             self._users[name] = _grown(self._users[name], stop)
-            self._users[name][start:stop] = user_embeddings(
+            self._users[name][start:stop] = self.scale * user_embeddings(
                 self.known, self.genres, self._vectors[name], users, items,
-                user_set=self.user_set, weighted=self.weighted,
+                user_set=self.user_set, weighted=self.weighted, undefined=self.undefined,
             )  # fmt: skip
         every = np.concatenate([self._keys, keys])
         order = np.argsort(every, kind="stable")

@@ -41,6 +41,8 @@ class GLScoreClassifierConfig(ModelConfig):
     movie_modalities: list[str] | None  # those that represent a movie; all registered ones if empty
     user_set: UserSet  # whose labels make the user
     gl_weighting: bool
+    gl_scale: float = Field(gt=0.0, allow_inf_nan=False)  # of the published architectures: the score counts so much
+    gl_undefined: float = Field(ge=0.0, le=1.0)  # of the published architectures: the score where l + n + d = 0
     closed_form: bool  # of the sequence architecture
     attention: bool  # of the sequence architecture
     hide_movie: float | None = Field(ge=0.0, lt=1.0)  # share of the training pairs whose movies' labels are hidden
@@ -130,7 +132,10 @@ class GLScoreClassifier(Classifier):
         self._batches: dict[bytes, PairFeatures] = {}
         self._raters = torch.from_numpy(known.user_shares().astype(np.float32))  # [U, 3]
         if self.hp.architecture != "sequence":
-            self.vectors = GLVectors(known, self.genres, self.bank, self.hp.user_set, weighted=self.hp.gl_weighting)
+            self.vectors = GLVectors(
+                known, self.genres, self.bank, self.hp.user_set, weighted=self.hp.gl_weighting,
+                scale=self.hp.gl_scale, undefined=self.hp.gl_undefined,
+            )  # fmt: skip
             return
         if self.process is not None:
             self.process.observe(known, fit=fit)
@@ -152,7 +157,9 @@ class GLScoreClassifier(Classifier):
 
     def features_changed(self) -> None:
         """Take up other vectors in the bank, the closed form's weights as they were."""
-        if self.hp.architecture == "sequence" and self.process is not None:
+        if self.hp.architecture != "sequence":
+            self.vectors.forget()
+        elif self.process is not None:
             self.process.take_features(self.bank)
 
     def _features(self, users: Ids, items: Ids) -> tuple[PairFeatures, Ids]:

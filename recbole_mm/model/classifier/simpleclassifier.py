@@ -52,6 +52,10 @@ class SimpleClassifier(Classifier):
             super().observe(known)
             self.vectors = GLVectors(known, self.genres, self.bank, self.hp.user_set, weighted=self.hp.gl_weighting)
 
+    def features_changed(self) -> None:
+        """Compute the users' vectors from those now in the bank."""
+        self.vectors.forget()
+
     def logits(self, users: Ids, items: Ids) -> Tensor:
         """Logits of the classes, [B, 3]."""
         mine, movies = self.vectors.of(users, items)
