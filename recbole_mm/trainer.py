@@ -119,9 +119,13 @@ class RunTrainerMixin:
 
     _resumed: dict[str, Any] | None = None
 
-    def _train_epoch(self, *args: Any, **kwargs: Any) -> Any:
+    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
-        loss = super()._train_epoch(*args, **kwargs)  # type: ignore[misc]
+        step = self.config["lr_step"]  # type: ignore[attr-defined]
+        if step > 0 and epoch_idx and epoch_idx % step == 0:
+            for group in self.optimizer.param_groups:  # type: ignore[attr-defined]  # saved with the optimizer
+                group["lr"] *= self.config["lr_factor"]  # type: ignore[attr-defined]
+        loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)  # type: ignore[misc]
         self._clock["train"] = time.perf_counter() - start
         return loss
 

@@ -202,6 +202,25 @@ def test_a_movie_without_modality_keeps_its_query():
     torch.testing.assert_close(found, layer.norm(query))
 
 
+def test_learning_rate_falls_by_steps_and_goes_on_from_a_checkpoint(labelled):
+    over = {"lr_step": 2, "lr_factor": 0.5, "learning_rate": 0.008, "epochs": 5}
+
+    def rate(parts):
+        return parts.trainer.optimizer.param_groups[0]["lr"]
+
+    parts = parts_of("SimpleClassifier", labelled, **over)
+    rates = []
+    for epoch in range(5):
+        parts.trainer._train_epoch(parts.train_data, epoch)
+        rates.append(rate(parts))
+    assert rates == [0.008, 0.008, 0.004, 0.004, 0.002]
+    state = parts.trainer.optimizer.state_dict()  # what a checkpoint holds
+    again = parts_of("SimpleClassifier", labelled, **over)
+    again.trainer.optimizer.load_state_dict(state)
+    again.trainer._train_epoch(again.train_data, 5)
+    assert rate(again) == 0.002
+
+
 # -- what is learnt ----------------------------------------------------------------------------------------------
 
 
