@@ -229,6 +229,9 @@ def test_a_checkpoint_of_another_model_is_refused_not_filled_at_random(tmp_path)
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(ExtractionError, match="not a readable state dict"):
         build_encoder("resnet", checkpoint=str(tmp_path / "junk.safetensors"))
+    (tmp_path / "words.pth").write_text("no weights")
+    with pytest.raises(ExtractionError, match=r"not a readable state dict \(not tensors and nothing else\)"):
+        build_encoder("resnet", checkpoint=str(tmp_path / "words.pth"))
     with pytest.raises(ExtractionError, match="no such file or folder"):
         build_encoder("bert", checkpoint="./nowhere")
     file = checkpoints.resnet50(tmp_path / "r.safetensors")

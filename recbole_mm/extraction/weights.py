@@ -160,8 +160,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, UnpicklingError, EOFError) as error:
+        # torch's own words here advise to unpickle
+        why = "not tensors and nothing else" if isinstance(error, UnpicklingError) else str(error).splitlines()[0]
         raise ExtractionError(
-            f"checkpoint {path}: not a readable state dict ({str(error).splitlines()[0]}); "
+            f"checkpoint {path}: not a readable state dict ({why}); "
             "expected tensors in .safetensors, or in .pth as torch.save writes them"
         ) from error
     for wrapper in _WRAPPERS:
