@@ -160,8 +160,10 @@ class AlignedFeatures:
         """F, the length of a vector."""
         return self.features.width
 
-    def segments(self) -> Segments | None:
-        """The segments by item id, [I + 1] starts; an item without a vector has none; None if the file has none.
+    def segments(self) -> tuple[Segments, NDArray[np.int64], NDArray[np.int64]] | None:
+        """The file's segments, and by item id the first row [I] and the number [I] of its own; None if it has none.
+
+        They stay memory-mapped; an item without a vector has none.
 
         Raises:
             FeatureError: a value is NaN or infinite.
@@ -170,10 +172,7 @@ class AlignedFeatures:
         if own is None:
             return None
         self.features.check_values()
-        there = np.flatnonzero(self.rows >= 0)
-        counts = np.zeros(len(self.rows), np.int64)
-        counts[there] = own.counts[self.rows[there]]
-        return Segments(own.take(self.rows[there]).vectors, np.concatenate([[0], np.cumsum(counts)]))
+        return own, np.where(self.mask, own.starts[self.rows], 0), np.where(self.mask, own.counts[self.rows], 0)
 
     def matrix(self) -> NDArray[Any]:
         """Vectors by item id, [I, F] in the file's dtype; an item without a vector is zero here, and masked.

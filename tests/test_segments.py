@@ -38,11 +38,16 @@ def test_segments_survive_the_file_and_follow_their_items(tmp_path_factory, coun
     np.testing.assert_array_equal(found.segments.vectors, made.segments.vectors)
     np.testing.assert_array_equal(found.segments.starts, made.segments.starts)
     order = data.draw(st.lists(st.sampled_from(range(len(counts))), min_size=1, unique=True))
-    by_id = align(found, ["[PAD]", *(f"i{n}" for n in order), "unknown"]).segments()
-    assert by_id.counts.tolist() == [0, *(counts[n] for n in order), 0]
+    aligned = align(found, ["[PAD]", *(f"i{n}" for n in order), "unknown"])
+    segments, first, count = aligned.segments()
+    assert count.tolist() == [0, *(counts[n] for n in order), 0]
     for place, n in enumerate(order, 1):
         own = made.segments.vectors[made.segments.starts[n] : made.segments.starts[n + 1]]
-        np.testing.assert_array_equal(by_id.vectors[by_id.starts[place] : by_id.starts[place + 1]], own)
+        np.testing.assert_array_equal(segments.vectors[first[place] : first[place] + count[place]], own)
+    rows = np.array(order)
+    taken = made.segments.take(rows)
+    expected = [made.segments.vectors[made.segments.starts[n] : made.segments.starts[n + 1]] for n in rows]
+    np.testing.assert_array_equal(taken.vectors, np.concatenate(expected))
 
 
 def test_bad_segments_are_refused_by_name(tmp_path):
@@ -180,10 +185,11 @@ def test_one_segment_is_the_vector_itself(labelled):
     features = open_feature_file(file)
     vectors = np.array(features.vectors)
     file.unlink()
-    single = Segments.of([vectors[n : n + 1] for n in range(len(vectors))], vectors.shape[1])
+    # of every third item there is the vector alone
+    single = Segments.of([vectors[n : n + (n % 3 > 0)] for n in range(len(vectors))], vectors.shape[1])
     write_feature_file(file, Features(vectors, features.tokens, {}, "text", single))
     split = parts_of("GLScoreClassifier", labelled).model.eval()
-    assert split.segments.names == ("text",)
+    assert list(split.segments.vectors) == ["text"]
     missing = split.load_state_dict(whole.state_dict(), strict=False).missing_keys
     assert missing == ["segment_tokens.place"]
     split.segment_tokens.place.data.zero_()

@@ -238,36 +238,81 @@ def test_what_is_asked_twice_at_once_is_kept_once():
     assert cache._bytes == len(b"question") + len(b"answer")
 
 
-def test_a_plain_list_is_written_as_the_others_are(served):
+@pytest.mark.parametrize("wishes", [
+    Wishes(watched=(("i3", 5.0), ("i9", None), ("i3", 1.0), ("i7", 1.0))),
+    Wishes(watched=(("i3", 4.0),), lean={"text": 2.0}, genres=("g1",)),
+    Wishes(user="u5", watched=(("i9", 2.0),)),
+    Wishes(genres=("g1",)),
+])  # fmt: skip
+@pytest.mark.parametrize("explain", [False, True])
+def test_a_list_is_written_as_the_objects_say(served, wishes, explain):
+    """Put together from pieces, against pydantic's own writing of the same, number by number."""
     desk = Desk(Recommender.load(served.run_dir), None)
-    found = desk.recommender.recommend(watched=["i3", "i9"], k=6)
-    watched = [desk.recommender.films.film(3)]
-    expected = {"recommendations": desk.ranked(found), "watched": [desk.film(film) for film in watched]}
-    assert desk.plain_list(found, watched) == to_json(expected)
-    assert json.loads(desk.plain_list([], [])) == {"recommendations": [], "watched": []}
+    recommender = desk.recommender
+    written = json.loads(desk.writer.list(recommender.rank([(wishes, 6, explain)])[0]))
+    schemas.ListAnswer.model_validate(written)
+    expected = {
+        "recommendations": [
+            {"rank": r.rank, "film": desk.film(r.film), "score": r.score, "why": r.why and desk.why(r.why)}
+            for r in recommender.answer(wishes, 6, explain=explain)
+        ],
+        "watched": [desk.film(recommender.films.film(recommender.films.find(name))) for name, _ in wishes.watched],
+    }
+    expected = json.loads(to_json(expected))
+    assert flat(written).keys() == flat(expected).keys()
+    for place, value in flat(expected).items():
+        found = flat(written)[place]
+        assert found == (pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value), place
+
+
+def flat(content, place=()):
+    """All leaves of JSON by where they are."""
+    if isinstance(content, dict | list) and content:
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        return {at: leaf for key, value in pairs for at, leaf in flat(value, (*place, key)).items()}
+    return {place: content}
 
 
 def test_questions_that_arrive_together_are_answered_together(served, monkeypatch):
-    """Each gets its own answer or refusal, or hears that something broke."""
+    """Each gets its own answer or refusal, or hears that something broke; fewer at once where reasons are asked for."""
     recommender = Recommender.load(served.run_dir)
-    sizes, many = [], recommender.answer_many
-    monkeypatch.setattr(recommender, "answer_many", lambda asked: sizes.append(len(asked)) or many(asked))
+    sizes, rank = [], recommender.rank
+    monkeypatch.setattr(recommender, "rank", lambda asked: sizes.append(len(asked)) or rank(asked))
     together = Together(recommender)
     names = [f"i{n}" for n in range(1, 40)] + ["nonsense"]
 
-    async def ask():
-        asked = [together.answer((Wishes(watched=((name, None),)), 3, False)) for name in names]
+    async def ask(explained=0):
+        asked = [together.rank((Wishes(watched=((name, None),)), 3, n < explained)) for n, name in enumerate(names)]
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    *found, refused = asyncio.run(ask())
-    assert sizes == [32, 8]
+    *found, refused = asyncio.run(ask(explained=10))
+    assert sizes == [8, 32]
     assert isinstance(refused, RequestError)
-    for name, answer in zip(names[:-1], found, strict=True):
-        assert [r.film for r in answer] == [r.film for r in recommender.recommend(watched=[name], k=3)]
+    for n, (name, answer) in enumerate(zip(names[:-1], found, strict=True)):
+        assert answer.items.tolist() == rank([(Wishes(watched=((name, None),)), 3, False)])[0].items.tolist()
+        assert (answer.reasons is not None) == (n < 10)
     monkeypatch.setattr("recbole_mm.recommend.web.together._CELLS", 3 * len(recommender.popularity))
     assert Together(recommender).most == 3
-    monkeypatch.setattr(recommender, "answer_many", lambda _: 1 / 0)
+    monkeypatch.setattr(recommender, "rank", lambda _: 1 / 0)
     assert all(isinstance(answer, ZeroDivisionError) for answer in asyncio.run(ask()))
+
+
+def test_a_question_joins_those_that_wait_while_each_turn_brings_one(served, monkeypatch):
+    recommender = Recommender.load(served.run_dir)
+    sizes, rank = [], recommender.rank
+    monkeypatch.setattr(recommender, "rank", lambda asked: sizes.append(len(asked)) or rank(asked))
+    together = Together(recommender)
+
+    async def ask(turns):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await together.rank((Wishes(watched=(("i3", None),)), 3, False))
+
+    async def together_and_late():
+        await asyncio.gather(*(ask(turns) for turns in (0, 1, 2, 9)))
+
+    asyncio.run(together_and_late())
+    assert sizes == [3, 1]
 
 
 def test_not_ready_before_it_is_started(app):

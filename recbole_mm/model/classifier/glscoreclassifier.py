@@ -109,7 +109,7 @@ class GLScoreClassifier(Classifier):
         self.user_side = SequenceAttention(size, hp.n_heads, hp.dropout)
         self.movie_side = SequenceAttention(size, hp.n_heads, hp.dropout)
         self.modality_side = TokenAttention(size, hp.n_heads, hp.dropout)
-        self.segment_tokens = SegmentTokens(self.bank, self.segments, size) if self.segments.names else None
+        self.segment_tokens = SegmentTokens(self.bank, self.segments, size) if self.segments.vectors else None
         self.together = TokenAttention(size, hp.n_heads, hp.dropout)
         self.block = ResidualBlock(size, hp.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
