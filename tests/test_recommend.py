@@ -16,7 +16,7 @@ from recbole_mm.errors import CheckpointError, ConfigError, RequestError
 from recbole_mm.quick_start import load
 from recbole_mm.recommend import Recommender
 from recbole_mm.recommend.preferences import Wishes
-from recbole_mm.recommend.scorer import Laid, Person
+from recbole_mm.recommend.scorer import Person
 
 PEOPLE = [
     Person(np.array(items, np.int64), np.array(weights, np.float32), user)

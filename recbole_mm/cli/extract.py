@@ -60,6 +60,9 @@ _SEGMENTS = click.option("--segments", type=click.IntRange(0, 512), default=0, s
                          help="Also keep up to so many vectors a file or text, in order: of its keyframes or clips, "
                          "chunks of sound, windows of text; 1: of each of an item's files or texts.")  # fmt: skip
 
+_ENGINE = click.option("--engine", type=click.Choice(["auto", "torch", "openvino"]), default="auto", show_default=True,
+                       help="What runs a backbone on the processor; auto: OpenVINO if it is installed.")  # fmt: skip
+
 
 @click.group(context_settings=_SETTINGS)
 def extract() -> None:
@@ -113,17 +116,19 @@ def text(
 @click.option("--weights", help="torchvision's weights. [default: IMAGENET1K_V2 for resnet50, else torchvision's]")
 @click.option("--stretch", type=click.IntRange(16, 2048), metavar="PX",
               help="Stretch to PX x PX, pixels in [-1, 1], instead of the weights' own transforms.")  # fmt: skip
+@_ENGINE
 @_SEGMENTS
 @_RUN
 def image(
-    encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, stretch: int | None, **given: Any
-) -> None:
+    encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, stretch: int | None,
+    engine: str, **given: Any,
+) -> None:  # fmt: skip
     """Encode images by a torchvision backbone (default ResNet-50, IMAGENET1K_V2) or CLIP's image tower."""
     if encoder == "clip":
         _run("clip", "image", {"checkpoint": checkpoint, "revision": revision}, given)
         return
     settings = {"arch": encoder, "checkpoint": checkpoint, "weights": weights, "stretch_px": stretch}
-    _run("resnet", "image", settings, given)
+    _run("resnet", "image", {**settings, "engine": engine}, given)
 
 
 _KEYFRAMES = options(
@@ -149,11 +154,12 @@ _KEYFRAMES = options(
 @click.option("--weights", help="torchvision's weights. [default: IMAGENET1K_V2 for resnet50, else torchvision's]")
 @_KEYFRAMES
 @click.option("--contact-sheet", metavar="FOLDER", help="Draw each item's keyframes into FOLDER/<item>.jpg.")
+@_ENGINE
 @_SEGMENTS
 @_RUN
 def video(
     encoder: str, checkpoint: str | None, revision: str | None, weights: str | None, frames: int | None,
-    keyframes: str, scene_detector: str, detector: str | None, object_fps: float, **given: Any,
+    keyframes: str, scene_detector: str, detector: str | None, object_fps: float, engine: str, **given: Any,
 ) -> None:  # fmt: skip
     """Encode trailers by TimeSformer over their keyframes, or by ResNet-50 averaged over them."""
     settings = {
@@ -163,7 +169,7 @@ def video(
     if encoder == "timesformer":
         _run("timesformer", "video", {**settings, "revision": revision}, given)
         return
-    _run("resnet_frames", "video", {**settings, "arch": encoder, "weights": weights}, given)
+    _run("resnet_frames", "video", {**settings, "arch": encoder, "weights": weights, "engine": engine}, given)
 
 
 @extract.command(context_settings=_SETTINGS)

@@ -28,6 +28,7 @@ from recbole_mm.extraction.items import (
     read_table,
     text_items,
 )
+from recbole_mm.extraction.openvino import choose_engine
 from recbole_mm.extraction.pipeline import Extraction, Row, collect, encode_missing, make_plan
 from recbole_mm.extraction.precision import with_precision
 from recbole_mm.extraction.world import World, join_world
@@ -150,8 +151,12 @@ def _encoder(request: Request, items: Sequence[Item], world: World) -> tuple[Enc
     except (RuntimeError, AssertionError) as error:
         raise ExtractionError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from error
 
+    settings = dict(request.settings)
+    if "engine" in settings:
+        settings["engine"] = choose_engine(settings["engine"], device)
+
     def make(precision: str) -> Encoder:
-        encoder = build_encoder(request.kind, **request.settings, device=device, precision=precision)
+        encoder = build_encoder(request.kind, **settings, device=device, precision=precision)
         encoder.batch_size = request.batch_size or encoder.batch_size
         return encoder
 

@@ -27,6 +27,7 @@ class ResNetFramesEncoder(ResNetEncoder):
         object_fps: frames a second that the detector sees.
         device: torch device.
         precision: ``float32`` or ``bfloat16``.
+        engine: ``torch``, or ``openvino`` on the processor.
 
     Raises:
         ExtractionError: there is no such backbone, or the checkpoint is not one of it.
@@ -48,10 +49,12 @@ class ResNetFramesEncoder(ResNetEncoder):
         object_fps: float = 2.0,
         device: str = "cpu",
         precision: str = "float32",
+        engine: str = "torch",
     ) -> None:
         super().__init__(
-            arch, checkpoint=checkpoint, weights=weights, stretch_px=stretch_px, device=device, precision=precision
-        )
+            arch, checkpoint=checkpoint, weights=weights, stretch_px=stretch_px, device=device, precision=precision,
+            engine=engine,
+        )  # fmt: skip
         n = frames or DEFAULT_FRAMES
         self.keyframes: Keyframes = choose(
             n, keyframes, scene_detector=scene_detector, detector=detector, object_fps=object_fps, device=device
