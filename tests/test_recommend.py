@@ -16,7 +16,7 @@ from recbole_mm.errors import CheckpointError, ConfigError, RequestError
 from recbole_mm.quick_start import load
 from recbole_mm.recommend import Recommender
 from recbole_mm.recommend.preferences import Wishes
-from recbole_mm.recommend.scorer import Person
+from recbole_mm.recommend.scorer import Laid, Person
 
 PEOPLE = [
     Person(np.array(items, np.int64), np.array(weights, np.float32), user)
@@ -29,8 +29,7 @@ PEOPLE = [
 @pytest.mark.parametrize("name", ["default", "content", "cosine", "VBPR"])
 def test_people_s_vectors_are_the_sums_of_what_they_are_made_of(runs, name):
     scorer = Recommender.load(runs(name)).scorer
-    for vector, person in zip(scorer.vectors(PEOPLE), PEOPLE, strict=True):
-        np.testing.assert_allclose(vector, scorer.taste(person).vector, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scorer.vectors(PEOPLE), scorer.tastes(Laid.of(PEOPLE)).vectors, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("small", [False, True])
@@ -55,12 +54,13 @@ def test_answers_to_many_are_those_to_one(recommender):
         (Wishes(user="nobody"), 4, False),
         (Wishes(watched=(("i9", None),), lean={"text": 1.0}, diversity=0.5), 4, False),
     ]
-    found = recommender.answer_many(asked)
-    for (wishes, k, explain), answer in zip(asked, found, strict=True):
-        if isinstance(answer, RequestError):
-            with pytest.raises(RequestError, match=re.escape(str(answer))):
+    found = recommender.rank(asked)
+    for (wishes, k, explain), ranked in zip(asked, found, strict=True):
+        if isinstance(ranked, RequestError):
+            with pytest.raises(RequestError, match=re.escape(str(ranked))):
                 recommender.answer(wishes, k, explain=explain)
             continue
+        answer = ranked.in_words(recommender.films, recommender.content.names)
         alone = recommender.answer(wishes, k, explain=explain)
         assert [(r.film, r.rank) for r in answer] == [(r.film, r.rank) for r in alone]
         assert [r.score for r in answer] == pytest.approx([r.score for r in alone], rel=1e-4, abs=1e-5)

@@ -12,7 +12,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from recbole_mm.recommend.explain import Explanation
     from recbole_mm.recommend.preferences import Wishes
-    from recbole_mm.recommend.recommender import Recommendation, Recommender, Similar
+    from recbole_mm.recommend.ranking import Recommendation, Similar
+    from recbole_mm.recommend.recommender import Recommender
     from recbole_mm.recommend.titles import FilmIndex
 
 _REASONS = 2  # watched films named in a table's line

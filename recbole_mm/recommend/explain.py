@@ -6,6 +6,7 @@ here is bilinear in what was watched and in the modalities of the film, so that 
 add up to the score, with no remainder. What a film carries through item-item weights is split by modality by solving
 the weights again without each modality; the rest of it is what people watched together.
 ``without`` is another number: the score of a person who never watched that film, everything computed anew.
+Shapes: P people, k films each, n that a person has watched, M modalities, D width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recbole_mm.model.scoring import Array
-from recbole_mm.recommend.scorer import Person, Scorer
+from recbole_mm.recommend.content import Content
+from recbole_mm.recommend.preferences import Scored
+from recbole_mm.recommend.scorer import Laid, Scorer
 from recbole_mm.recommend.titles import Film
 
 TOGETHER = "co-watching"  # the column of what no modality carries
@@ -48,68 +51,117 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Contributions to the scores of k films: [k, n + 2, M + 1].
+class Reasons:
+    """The scores of one person's k films taken apart, as numbers; the watched films come by what they carry."""
 
-    Rows: the n watched films, profile, popularity. Columns: the M modalities, and what none of them carries.
+    films: Array  # what each carries: in all, by each modality, and by none of them; [k, n, M + 2]
+    order: Array  # their positions in the person's history, [k, n]
+    facts: Array  # what each modality and what none carries; popularity, profile, genres; [k, M + 4]
+
+
+def reasons(
+    scorer: Scorer, content: Content, popularity: Array, scored: Sequence[Scored], items: Sequence[Array]
+) -> list[Reasons]:
+    """Take apart the scores of each person's films; people with about as many of both are worked on side by side.
+
+    Args:
+        scorer: what scored them.
+        content: for the leans that were asked for.
+        popularity: [I], the score of people of whom nothing is known.
+        scored: the people, P of them.
+        items: of each, the ids to explain.
     """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for at, (one, chosen) in enumerate(zip(scored, items, strict=True)):
+        alike.setdefault((len(chosen), len(one.person.items).bit_length()), []).append(at)
+    found: dict[int, Reasons] = {}
+    for group in alike.values():
+        people = [scored[at] for at in group]
+        explained = _side_by_side(scorer, content, popularity, people, [items[at] for at in group])
+        found.update(zip(group, explained, strict=True))
+    return [found[at] for at in range(len(scored))]
 
-    values: Array
-    names: tuple[str, ...]
 
-    @property
-    def totals(self) -> Array:
-        """The scores, [k]."""
-        return np.asarray(self.values.sum(axis=(1, 2)))
+def _side_by_side(
+    scorer: Scorer, content: Content, popularity: Array, scored: Sequence[Scored], items: Sequence[Array]
+) -> list[Reasons]:
+    people, chosen, names = [one.person for one in scored], np.stack(items), content.names
+    laid = Laid.of(people)
+    values = _contributions(scorer, laid, chosen, names)
+    for row, (one, person) in enumerate(zip(scored, people, strict=True)):
+        n = len(person.items)
+        if person.unknown:
+            values[:, row] = 0
+            values[-1, row, :, 0] = np.log1p(popularity[chosen[row]])
+        for name, lean in one.leans.items():
+            shares = content.shares(name, chosen[row], person.items, person.signs)
+            values[names.index(name), row, :, 2 : n + 2] += lean.scale * shares
+    cells = np.empty((*values.shape[1:], len(values) + 1))  # [P, k, n + 2, M + 2]
+    cells[..., 0], cells[..., 1:] = values.sum(axis=0, dtype=np.float64), values.transpose(1, 2, 3, 0)
+    # the places that a person does not fill come last
+    order = np.where(laid.there[:, None], -cells[:, :, 2:, 0], np.inf).argsort(axis=2, kind="stable")
+    films = cells[np.arange(len(people))[:, None, None], np.arange(chosen.shape[1])[:, None], order + 2]
+    bonus = np.zeros(chosen.shape)
+    for row, one in enumerate(scored):
+        if one.genre_bonus is not None:
+            bonus[row] = one.genre_bonus[chosen[row]]
+    facts = np.concatenate([cells[..., 1:].sum(axis=2), cells[:, :, :2, 0], bonus[:, :, None]], axis=2)
+    counts = [len(person.items) for person in people]
+    return [Reasons(films[row, :, :n], order[row, :, :n], facts[row]) for row, n in enumerate(counts)]
 
 
-def contributions(scorer: Scorer, person: Person, items: Array, names: tuple[str, ...]) -> Table:
-    """Take apart the model's scores of items [k] by watched film and modality."""
-    parts, n, m = scorer.parts, len(person.items), len(names)
-    values = np.zeros((len(items), n + 2, m + 1))
-    taste = scorer.taste(person)
-    if taste is not None and parts.items is not None:
-        wholes = np.asarray(parts.items[items], dtype=np.float64)
-        columns = _split(wholes, {name: part[items] for name, part in parts.item_parts.items()}, names)  # [k, M+1, D]
-        rows = np.vstack([taste.terms, taste.own[None]]).astype(np.float64)  # [n + 1, D]
-        form = scorer.bilinear(taste.vector, np.asarray(parts.items[items]))
-        values[:, : n + 1] += np.matmul(rows[None] * form.both[:, None], columns.transpose(0, 2, 1))
-        values[:, : n + 1, m] += form.of_user @ rows.T
-        values[:, n + 1] += (form.of_item[:, None] * columns).sum(axis=2)
-        values[:, n + 1, m] += form.constant
+def _contributions(scorer: Scorer, people: Laid, items: Array, names: tuple[str, ...]) -> Array:
+    """What the model's scores of items [P, k] are made of, [M + 1, P, k, n + 2].
+
+    First the M modalities, and what none of them carries. Last popularity, profile, the n watched films.
+    """
+    parts, n = scorer.parts, people.items.shape[1]
+    # until the end, the last one is the whole, of which the others are parts
+    values = np.zeros((len(names) + 1, *items.shape, n + 2), dtype=np.float32)
+    if parts.items is not None:
+        tastes = scorer.tastes(people)
+        rows = np.concatenate([tastes.own[:, None], tastes.terms], axis=1)  # [P, n + 1, D]
+        columns = np.zeros((len(items), len(values), items.shape[1], rows.shape[2]), dtype=np.float32)
+        for at, table in _tables(parts.items, parts.item_parts, names):
+            columns[:, at] = table.take(items, axis=0)
+        form = scorer.bilinear(tastes.vectors, columns[:, -1])
+        fitted = (columns * form.both[:, None]).reshape(len(items), -1, rows.shape[2])
+        products = np.matmul(rows, fitted.transpose(0, 2, 1)).reshape(*rows.shape[:2], *columns.shape[1:3])
+        values[..., 1:] += products.transpose(2, 0, 3, 1)
+        if form.of_user is not None and form.of_item is not None and form.constant is not None:
+            values[-1, :, :, 1:] += np.matmul(form.of_user, rows.transpose(0, 2, 1))
+            values[..., 0] += (form.of_item[:, None] * columns).sum(axis=3).transpose(1, 0, 2)
+            values[-1, :, :, 0] += form.constant
     if parts.bias is not None:
-        bias = np.asarray(parts.bias[items], dtype=np.float64)
-        values[:, n + 1] += _split(bias, {name: part[items] for name, part in parts.bias_parts.items()}, names)
+        for at, table in _tables(parts.bias, parts.bias_parts, names):
+            values[at, :, :, 0] += table.take(items)
     if parts.item_item is not None and n:
-        grid = np.ix_(person.items, items)
-        by_name = {name: part[grid].T for name, part in parts.item_item_parts.items()}
-        split = _split(np.asarray(parts.item_item[grid].T, dtype=np.float64), by_name, names)  # [k, M + 1, n]
-        values[:, :n] += split.transpose(0, 2, 1) * person.weights[None, :, None]
-    return Table(values, names)
+        pairs = people.items[:, None] * len(parts.item_item) + items[:, :, None]  # [P, k, n]
+        for at, table in _tables(parts.item_item, parts.item_item_parts, names):
+            values[at, :, :, 2:] += table.take(pairs) * people.weights[:, None]
+    values[-1] -= values[:-1].sum(axis=0)
+    return values
 
 
-def _split(whole: Array, by_name: Mapping[str, Array], names: tuple[str, ...]) -> Array:
-    """The parts of the modalities and what is left of the whole, side by side as axis 1."""
-    parts = [np.asarray(by_name[name], dtype=np.float64) if name in by_name else np.zeros_like(whole) for name in names]
-    return np.stack([*parts, whole - sum(parts, start=np.zeros_like(whole))], axis=1)
+def _tables(whole: Array, by_name: Mapping[str, Array], names: tuple[str, ...]) -> list[tuple[int, Array]]:
+    """Arrays with their places among the modalities; the whole has the last one."""
+    return [(-1, whole), *((at, by_name[name]) for at, name in enumerate(names) if name in by_name)]
 
 
-def read_table(
-    table: Array, weights: Array, bonuses: Array, scores: Array, watched: Sequence[Film], columns: Sequence[str]
+def in_words(
+    why: Reasons, scores: Array, weights: Array, watched: Sequence[Film], names: Sequence[str]
 ) -> list[Explanation]:
-    """Contributions to k films [k, n + 2, M + 1] in words; ``bonuses`` [k] are what the genres asked for add."""
-    weighed = weights.tolist()
-    order = np.argsort(-table[:, : len(watched)].sum(axis=2), axis=1, kind="stable").tolist()
-    by_table = zip(
-        order, table.tolist(), table.sum(axis=2).tolist(), table.sum(axis=1).tolist(), bonuses.tolist(),
-        scores.tolist(), strict=True,
-    )  # fmt: skip
+    """Reasons for films with scores [k]; ``weights`` [n] and ``watched`` in the order of the person's history."""
+    columns, weighed = (*names, TOGETHER), weights.tolist()
+    numbers = zip(scores.tolist(), why.order.tolist(), why.films.tolist(), why.facts.tolist(), strict=True)
     return [
         Explanation(
             score,
-            tuple(FilmPart(watched[j], weighed[j], by_row[j], dict(zip(columns, rows[j], strict=True))) for j in films),
-            profile=by_row[-2], popularity=by_row[-1], genres=bonus,
-            modalities=dict(zip(columns, by_column, strict=True)),
+            tuple(
+                FilmPart(watched[j], weighed[j], whole, dict(zip(columns, by, strict=True)))
+                for j, (whole, *by) in zip(order, films, strict=True)
+            ),
+            profile, popularity, genres, dict(zip(columns, modalities, strict=True)),
         )
-        for films, rows, by_row, by_column, bonus, score in by_table
+        for score, order, films, (*modalities, popularity, profile, genres) in numbers
     ]  # fmt: skip

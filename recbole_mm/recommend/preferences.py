@@ -45,6 +45,16 @@ class Lean:
     likeness: Array
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A person's scores of all items [I] and what was added to the model's."""
+
+    person: Person
+    scores: Array
+    genre_bonus: Array | None = None  # [I]
+    leans: Mapping[str, Lean] = field(default_factory=dict)
+
+
 class Preferences:
     """Turns wishes into numbers on the items of a catalogue."""
 

@@ -1,7 +1,7 @@
 """Recommending to people, known or new, from a finished run."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -12,11 +12,12 @@ from recbole_mm.model.scoring import Array, ScoringParts
 from recbole_mm.recommend import store
 from recbole_mm.recommend.ann import VectorIndex
 from recbole_mm.recommend.content import Content
-from recbole_mm.recommend.explain import TOGETHER, Explanation, contributions, read_table
+from recbole_mm.recommend.explain import Explanation, reasons
 from recbole_mm.recommend.histories import Histories, LowRatings, RatingScale
-from recbole_mm.recommend.preferences import Lean, Preferences, Watched, Wishes, pairs_of
+from recbole_mm.recommend.preferences import Preferences, Scored, Watched, Wishes, pairs_of
+from recbole_mm.recommend.ranking import Ranked, Recommendation, Similar
 from recbole_mm.recommend.scorer import Person, Scorer
-from recbole_mm.recommend.titles import Film, FilmIndex
+from recbole_mm.recommend.titles import FilmIndex
 from recbole_mm.recommend.top_k import best, diverse
 
 _T = TypeVar("_T")
@@ -24,33 +25,7 @@ _SAMPLED_USERS = 200  # whose recall an index is measured on
 MMR_POOL = 10  # diversity chooses among that many times k
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """One line of the answer."""
-
-    rank: int
-    film: Film
-    score: float
-    why: Explanation | None = None
-
-
-@dataclass(frozen=True)
-class Similar:
-    """One film like another: cosine of their features."""
-
-    rank: int
-    film: Film
-    similarity: float
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """A person's scores of all items [I] and what they are made of."""
-
-    person: Person
-    scores: Array
-    genre_bonus: Array | None  # [I]
-    leans: Mapping[str, Lean]
+Asked = tuple[Wishes, int, bool]  # wishes, k, whether to explain
 
 
 def _tried(step: Callable[..., _T], *given: Any) -> _T | RequestError:
@@ -147,38 +122,49 @@ class Recommender:
 
     def answer(self, wishes: Wishes, k: int, *, explain: bool = False) -> list[Recommendation]:
         """As :meth:`recommend`, for wishes put together before."""
-        return self._answer(self._asking(wishes, k), wishes, k, explain)
+        found = self.rank([(wishes, k, explain)])[0]
+        if isinstance(found, RequestError):
+            raise found
+        return found.in_words(self.films, self.content.names)
 
-    def answer_many(self, asked: Sequence[tuple[Wishes, int, bool]]) -> list[list[Recommendation] | RequestError]:
-        """Lists for several people, scored by one matrix product; or why there is none.
-
-        Args:
-            asked: wishes, k and whether to explain.
-        """
-        people = [_tried(self._asking, wishes, k) for wishes, k, _ in asked]
+    def rank(self, asked: Sequence[Asked]) -> list[Ranked | RequestError]:
+        """Lists for several people, scored by one matrix product and explained side by side; or why there is none."""
+        people = [_tried(self._asking, *one) for one in asked]
         scores: dict[int, Array] = {}
         if self.scorer is not None and self._index is None:
-            scorable = {i: p for i, p in enumerate(people) if isinstance(p, Person) and not p.unknown}
+            scorable = {i: p[0] for i, p in enumerate(people) if not isinstance(p, RequestError) and not p[0].unknown}
             if scorable:
                 scores = dict(zip(scorable, self.scorer.scores(list(scorable.values())), strict=True))
-        return [
-            person if isinstance(person, RequestError) else _tried(self._answer, person, *asked[i], scores.get(i))
-            for i, person in enumerate(people)
+        found = [
+            who if isinstance(who, RequestError) else _tried(self._rank, *who, *asked[i], scores.get(i))
+            for i, who in enumerate(people)
         ]
+        unexplained = {i: of for i, of in enumerate(found) if not isinstance(of, RequestError) and asked[i][2]}
+        if unexplained:
+            assert self.scorer is not None, "checked for all who ask for reasons"
+            scored, ranked = zip(*unexplained.values(), strict=True)
+            why = reasons(self.scorer, self.content, self.popularity, scored, [one.items for one in ranked])
+            for i, one, because in zip(unexplained, ranked, why, strict=True):
+                found[i] = None, replace(one, reasons=because)
+        return [of if isinstance(of, RequestError) else of[1] for of in found]
 
-    def _asking(self, wishes: Wishes, k: int) -> Person:
+    def _asking(self, wishes: Wishes, k: int, explain: bool) -> tuple[Person, tuple[int, ...]]:
         self._check_k(k)
         self.preferences.check(wishes)
-        return self._person(wishes)
+        if explain:
+            self._check_parts()
+        named = self._named(wishes)
+        return self._person(wishes, named), named
 
-    def _answer(
-        self, person: Person, wishes: Wishes, k: int, explain: bool, scores: Array | None = None
-    ) -> list[Recommendation]:
+    def _rank(
+        self, person: Person, named: tuple[int, ...], wishes: Wishes, k: int, explain: bool, scores: Array | None
+    ) -> tuple[Scored | None, Ranked]:
+        """A person's list, not explained yet; and what they scored, unless the list comes from the index."""
         plain = not (wishes.genres or wishes.only_genres or wishes.lean or wishes.diversity or explain)
         if self._index is not None and plain:
-            found = self._approximate(self._index, person, wishes, k)
-            if len(found) == k:
-                return found
+            ids, near = self._approximate(self._index, person, wishes, k)
+            if len(ids) == k:
+                return None, Ranked(person, ids, near, named)
         scored = self._score_person(person, wishes, scores)
         allowed = self._allowed(scored, wishes)
         if wishes.diversity > 0:
@@ -188,13 +174,7 @@ class Recommender:
             items = best(allowed, k)
         if not len(items):
             raise RequestError("no film is left to recommend; expected fewer exclusions, or other genres")
-        reasons = self._explain(scored, items) if explain else [None] * len(items)
-        return [
-            Recommendation(rank, self.films.film(item), score, why)
-            for rank, item, score, why in zip(
-                range(1, len(items) + 1), items.tolist(), scored.scores[items].tolist(), reasons, strict=True
-            )
-        ]
+        return scored, Ranked(person, items, allowed[items], named)
 
     def approximate(self, recall: float = 0.99) -> VectorIndex:
         """From now on, answer plain questions (no genres, lean, diversity or reasons) by an index, made if need be.
@@ -211,7 +191,7 @@ class Recommender:
         path = self.store.run_dir / store.FOLDER / "index.faiss"
         self._index = VectorIndex.read(path)
         if self._index is None or self._index.recall < recall:
-            people = [self._person(Wishes(user=token)) for token in list(self.user_ids)[:_SAMPLED_USERS]]
+            people = [self._person(Wishes(user=token), ()) for token in list(self.user_ids)[:_SAMPLED_USERS]]
             vectors = self._vectors(people)
             bias = None if parts.bias is None else parts.bias[1:]
             self._index = VectorIndex.build(parts.items[1:], vectors, bias=bias, recall=recall)
@@ -236,12 +216,15 @@ class Recommender:
     def explain_wishes(self, wishes: Wishes, item: str) -> Explanation:
         """As :meth:`explain`, for wishes put together before."""
         self.preferences.check(wishes)
-        wanted, scored = self.films.find(item), self._score(wishes)
-        whole = self._explain(scored, np.array([wanted]))[0]
-        tokens = {self.films.catalogue.tokens[i]: at for at, i in enumerate(scored.person.items)}
+        wanted, person = self.films.find(item), self._person(wishes, self._named(wishes))
+        scored, items = self._score_person(person, wishes), np.array([wanted])
+        why = reasons(self._check_parts(), self.content, self.popularity, [scored], [items])[0]
+        whole = Ranked(person, items, scored.scores[items], (), why).in_words(self.films, self.content.names)[0].why
+        assert whole is not None, "given above"
+        tokens = {self.films.catalogue.tokens[i]: at for at, i in enumerate(person.items)}
         films = []
         for part in whole.films:
-            rest = scored.person.without(tokens[part.film.item])
+            rest = person.without(tokens[part.film.item])
             films.append(replace(part, without=float(self._score_person(rest, wishes).scores[wanted])))
         return replace(whole, films=tuple(films))
 
@@ -289,10 +272,18 @@ class Recommender:
             )
         return self.user_ids[token]
 
-    def _person(self, wishes: Wishes) -> Person:
-        ratings: dict[int, float] = {}
-        for name, rating in wishes.watched:
-            ratings[self.films.find(name)] = self.scale.weight(rating, wishes.low_ratings)
+    def _check_parts(self) -> Scorer:
+        if self.scorer is None:
+            raise RequestError(f"{self.store.manifest.model} has no parts to take a score apart by")
+        return self.scorer
+
+    def _named(self, wishes: Wishes) -> tuple[int, ...]:
+        return tuple([self.films.find(name) for name, _ in wishes.watched])
+
+    def _person(self, wishes: Wishes, named: Sequence[int]) -> Person:
+        """``named`` are the ids of the films that they say they watched."""
+        weight, low_ratings = self.scale.weight, wishes.low_ratings
+        ratings = {i: weight(rating, low_ratings) for i, (_, rating) in zip(named, wishes.watched, strict=True)}
         user = None if wishes.user is None else self._user(wishes.user)
         if user is not None:
             own = self.histories.of(user)
@@ -302,38 +293,33 @@ class Recommender:
         items = np.fromiter(ratings, dtype=np.int64, count=len(ratings))
         return Person(items, np.fromiter(ratings.values(), dtype=np.float32, count=len(ratings)), user)
 
-    def _score(self, wishes: Wishes) -> _Scored:
-        return self._score_person(self._person(wishes), wishes)
-
     def _vectors(self, people: Sequence[Person]) -> Array:
         vectors = None if self.scorer is None else self.scorer.vectors(people)
         assert vectors is not None, "checked by approximate()"
         return vectors
 
-    def _approximate(self, index: VectorIndex, person: Person, wishes: Wishes, k: int) -> list[Recommendation]:
-        """Answered by the index; fewer than k where most of what it found is blocked."""
-        blocked = {*person.items.tolist(), *(self.films.find(name) for name in wishes.exclude)}
+    def _approximate(self, index: VectorIndex, person: Person, wishes: Wishes, k: int) -> tuple[Array, Array]:
+        """Ids and scores by the index; fewer than k where most of what it found is blocked."""
+        blocked = [*person.items.tolist(), *(self.films.find(name) for name in wishes.exclude)]
         if person.user is not None:
-            blocked.update(self.seen.of(person.user).items.tolist())
-        ids, scores = (found[0] for found in index.search(self._vectors([person]), k + len(blocked)))
-        kept = [
-            (int(i) + 1, float(s)) for i, s in zip(ids, scores, strict=True) if i >= 0 and int(i) + 1 not in blocked
-        ]
-        return [Recommendation(rank, self.films.film(i), s) for rank, (i, s) in enumerate(kept[:k], start=1)]
+            blocked += self.seen.of(person.user).items.tolist()
+        ids, scores = (found[0] for found in index.search(self._vectors([person]), k + len(set(blocked))))
+        kept = np.flatnonzero((ids >= 0) & ~np.isin(ids + 1, blocked))[:k]
+        return ids[kept] + 1, scores[kept]
 
-    def _score_person(self, person: Person, wishes: Wishes, scores: Array | None = None) -> _Scored:
+    def _score_person(self, person: Person, wishes: Wishes, scores: Array | None = None) -> Scored:
         """``scores`` [I] are the model's, where they are at hand."""
         if person.unknown:
             scores = np.log1p(self.popularity)
         elif scores is None:
             scores = self._live_scores(person, wishes) if self.scorer is None else self.scorer.scores([person])[0]
         if not (wishes.lean or wishes.genres):
-            return _Scored(person, scores, None, {})
+            return Scored(person, scores)
         spread = float(scores[1:].std()) or 1.0
         leans = self.preferences.leans(wishes, person, spread)
         scores = sum((lean.scale * lean.likeness for lean in leans.values()), start=scores)
         bonus = self.preferences.genre_bonus(wishes, spread)
-        return _Scored(person, scores if bonus is None else scores + bonus, bonus, leans)
+        return Scored(person, scores if bonus is None else scores + bonus, bonus, leans)
 
     def _live_scores(self, person: Person, wishes: Wishes) -> Array:
         """Scores by the model itself, for models without parts: only of users whom it was trained on."""
@@ -347,7 +333,7 @@ class Recommender:
             self._live = LiveModel(self.store.run_dir)
         return np.asarray(self._live.scores(person.user))
 
-    def _allowed(self, scored: _Scored, wishes: Wishes) -> Array:
+    def _allowed(self, scored: Scored, wishes: Wishes) -> Array:
         """The scores [I], -inf for what may not be recommended: padding, seen, watched, excluded, of another genre."""
         allowed, person = scored.scores.copy(), scored.person
         allowed[0] = allowed[person.items] = -np.inf
@@ -358,21 +344,3 @@ class Recommender:
         if wishes.only_genres:
             allowed[~self.preferences.allowed(wishes)] = -np.inf
         return allowed
-
-    def _explain(self, scored: _Scored, items: Array) -> list[Explanation]:
-        person, names = scored.person, self.content.names
-        n = len(person.items)
-        if self.scorer is None:
-            raise RequestError(f"{self.store.manifest.model} has no parts to take a score apart by")
-        if person.unknown:
-            values = np.zeros((len(items), n + 2, len(names) + 1))
-            values[:, n + 1, -1] = np.log1p(self.popularity[items])
-        else:
-            values = contributions(self.scorer, person, items, names).values
-        for name, lean in scored.leans.items():
-            values[:, :n, names.index(name)] += lean.scale * self.content.shares(
-                name, items, person.items, person.signs
-            )
-        bonus = np.zeros(len(items)) if scored.genre_bonus is None else scored.genre_bonus[items]
-        watched = [self.films.film(int(i)) for i in person.items]
-        return read_table(values, person.weights, bonus, scored.scores[items], watched, (*names, TOGETHER))

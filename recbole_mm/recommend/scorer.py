@@ -5,6 +5,7 @@ Shapes: P people, I items (row 0 is padding), D width, H heads, n items that a p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from recbole_mm.model.scoring import Array, ScoringParts
 
 _COPIED = 4_000_000  # numbers, 16 MB
 _GATHERED = 256  # rows of item-item weights gathered at a time
+_KEPT_MAPS = 50  # people who watched no more films than that share what was computed for as many before
 _UNPACKED = 1_000_000  # products: OpenBLAS's limit of a small matrix product
 
 
@@ -42,29 +44,49 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Taste:
-    """A person's vector p: ``own`` [D] plus what each watched item adds to it, ``terms`` [n, D]."""
+class Laid:
+    """People side by side, each with as many places for watched items as the one who watched most."""
+
+    items: Array  # [P, n], 0 where a place is empty
+    weights: Array  # [P, n], 0 there
+    there: Array  # [P, n], whether a place is filled
+    users: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, people: Sequence[Person]) -> Self:
+        """Lay people out."""
+        counts = np.array([len(person.items) for person in people])
+        there = np.arange(counts.max()) < counts[:, None]
+        items, weights = np.zeros(there.shape, dtype=np.int64), np.zeros(there.shape, dtype=np.float32)
+        items[there] = np.concatenate([person.items for person in people])
+        weights[there] = np.concatenate([person.weights for person in people])
+        return cls(items, weights, there, tuple(person.user for person in people))
+
+
+@dataclass(frozen=True)
+class Tastes:
+    """People's vectors p: ``own`` [P, D] plus what each watched item adds to it, ``terms`` [P, n, D]."""
 
     own: Array
     terms: Array
 
     @property
-    def vector(self) -> Array:
-        """The vector p, [D]."""
-        return np.asarray(self.own + self.terms.sum(axis=0))
+    def vectors(self) -> Array:
+        """The vectors p, [P, D]."""
+        return np.asarray(self.own + self.terms.sum(axis=1))
 
 
 @dataclass(frozen=True)
 class Bilinear:
-    """A matching as a form of p and q with its normalisers and active units held, for items i.
+    """A matching as a form of p and q with its normalisers and active units held, for k items i of each person.
 
-    match(p, q_i) = sum_d both_id p_d q_id + of_user_i . p + of_item_i . q_i + constant_i
+    match(p, q_i) = sum_d both_id p_d q_id + of_user_i . p + of_item_i . q_i + constant_i; the last three of MLPs only.
     """
 
-    both: Array  # [k, D] or [1, D]
-    of_user: Array
-    of_item: Array
-    constant: Array  # [k] or [1]
+    both: Array  # [P, k, D], or 1 where it is the same for all
+    of_user: Array | None = None  # [P, k, D]
+    of_item: Array | None = None
+    constant: Array | None = None  # [P, k]
 
 
 def _signs(weights: Array) -> Array:
@@ -80,13 +102,6 @@ def _by_person(people: Sequence[Person], values: Array) -> Array:
     return laid
 
 
-def person_map(fold_in: Array, n: int) -> Array:
-    """W_0 + W_1 / sqrt(n) + W_2 / n of :mod:`recbole_mm.recommend.fold_in`, [D, D], for n items watched."""
-    width = fold_in.shape[1]
-    whole, by_root, by_n = fold_in[:-1].reshape(3, width, width)
-    return np.asarray(whole + by_root * np.float32(n**-0.5) + by_n * np.float32(1 / n))
-
-
 class Scorer:
     """Scores a person by :class:`~recbole_mm.model.scoring.ScoringParts`.
 
@@ -99,6 +114,7 @@ class Scorer:
         self.parts = parts
         self.fold_in = fold_in
         self.norms = None
+        self._maps: dict[int, Array] = {}
         if parts.items is not None:
             # a few rows times a matrix that lies the other way cost several times as much; a large one is not copied
             self.columns = parts.items.T if parts.items.size > _COPIED else np.ascontiguousarray(parts.items.T)
@@ -130,30 +146,50 @@ class Scorer:
             vectors += ((own @ heads).reshape(*whole.shape[:2], -1) / whole).reshape(vectors.shape)
         return vectors
 
-    def taste(self, person: Person) -> Taste | None:
-        """What the person's vector is made of; None if the model has no vectors."""
+    def tastes(self, people: Laid) -> Tastes:
+        """What people's vectors are made of, for models that have vectors."""
         parts = self.parts
-        if parts.items is None:
-            return None
-        watched, signs = np.asarray(parts.items[person.items], dtype=np.float32), person.signs[:, None]
-        own = np.zeros(watched.shape[1], dtype=np.float32)
-        terms = np.zeros_like(watched)
+        assert parts.items is not None
+        (n_people, n), width = people.items.shape, parts.items.shape[1]
+        signs = _signs(people.weights) * people.there
+        watched = np.asarray(parts.items[people.items], dtype=np.float32) * signs[:, :, None]  # [P, n, D]
+        own, terms = np.zeros((n_people, width), dtype=np.float32), np.zeros_like(watched)
         if parts.users is not None:
-            if person.user is not None:
-                own = own + parts.users[person.user]
-            elif self.fold_in is not None:
-                own = own + self.fold_in[-1]
-                if len(signs):
-                    terms += (watched * signs) @ person_map(self.fold_in, len(signs))
-        if parts.pooling is not None and len(signs):
-            attention = parts.pooling[person.items]  # [n, H]
-            share = attention / np.maximum(attention.sum(axis=0), 1e-9) * signs
-            terms += (watched.reshape(*share.shape, -1) * share[:, :, None]).reshape(watched.shape)
-        return Taste(own, terms)
+            if self.fold_in is not None:
+                own += self.fold_in[-1]
+                counts = people.there.sum(axis=1)
+                for count in set(counts.tolist()) - {0}:
+                    alike = counts == count
+                    some = watched[alike]
+                    terms[alike] = (some.reshape(-1, width) @ self._map(count)).reshape(some.shape)
+            for row, user in enumerate(people.users):
+                if user is not None:
+                    own[row], terms[row] = parts.users[user], 0
+        if parts.pooling is not None and n:
+            attention = parts.pooling[people.items] * people.there[:, :, None]  # [P, n, H]
+            share = attention / np.maximum(attention.sum(axis=1, keepdims=True), 1e-9)
+            terms += (watched.reshape(*share.shape, -1) * share[..., None]).reshape(watched.shape)
+        return Tastes(own, terms)
 
-    def scores(self, people: Sequence[Person]) -> Array:
-        """Scores of all items for each person, [P, I]; the model's own, without any preference on top."""
-        parts, vectors = self.parts, self.vectors(people)
+    def _map(self, n: int) -> Array:
+        """W_0 + W_1 / sqrt(n) + W_2 / n of :mod:`recbole_mm.recommend.fold_in`, [D, D], for n items watched."""
+        found = self._maps.get(n)
+        if found is None:
+            assert self.fold_in is not None
+            width = self.fold_in.shape[1]
+            whole, by_root, by_n = self.fold_in[:-1].reshape(3, width, width)
+            found = np.asarray(whole + by_root * np.float32(n**-0.5) + by_n * np.float32(1 / n))
+            if n <= _KEPT_MAPS:
+                self._maps[n] = found
+        return found
+
+    def scores(self, people: Sequence[Person], vectors: Array | None = None) -> Array:
+        """Scores of all items for each person, [P, I]; the model's own, without any preference on top.
+
+        ``vectors`` [P, D] are the people's, where they are at hand.
+        """
+        parts = self.parts
+        vectors = self.vectors(people) if vectors is None else vectors
         total = np.zeros((len(people), self.n_items), dtype=np.float32) if vectors is None else self.match(vectors)
         if parts.bias is not None:
             total += parts.bias
@@ -204,17 +240,17 @@ class Scorer:
         # of_both(p * q) = (of_both * p) q: one product with the items instead of two
         return np.asarray(items @ (mlp["of_item"] + mlp["of_both"] * vector).T + of_user)
 
-    def bilinear(self, vector: Array, items: Array) -> Bilinear:
-        """The matching of a person's vector [D] with items' vectors [k, D], its normalisers held."""
-        parts, width = self.parts, items.shape[1]
-        none, zero = np.zeros((1, width), dtype=np.float32), np.zeros(1, dtype=np.float32)
+    def bilinear(self, vectors: Array, items: Array) -> Bilinear:
+        """The matching of people's vectors [P, D] with items' vectors [P, k, D], its normalisers held."""
+        parts = self.parts
         if parts.matching == "dot":
-            return Bilinear(none + 1, none, none, zero)
+            return Bilinear(np.ones((1, 1, 1), dtype=np.float32))
         if parts.matching == "cosine":
-            size = np.linalg.norm(items, axis=1) * np.linalg.norm(vector) * parts.temperature
-            return Bilinear(np.repeat(1 / np.maximum(size, 1e-12)[:, None], width, axis=1), none, none, zero)
+            size = np.linalg.norm(items, axis=2) * np.linalg.norm(vectors, axis=1, keepdims=True) * parts.temperature
+            return Bilinear(1 / np.maximum(size, 1e-12)[:, :, None])
         mlp = parts.mlp
-        active = (self._hidden(vector, items) > 0) * mlp["out"][0]  # [k, hidden]
+        hidden = np.stack([self._hidden(vector, some) for vector, some in zip(vectors, items, strict=True)])
+        active = (hidden > 0) * mlp["out"][0]  # [P, k, hidden]
         return Bilinear(
             active @ mlp["of_both"], active @ mlp["of_user"], active @ mlp["of_item"], active @ mlp["user_bias"]
         )

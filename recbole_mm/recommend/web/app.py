@@ -21,7 +21,8 @@ from starlette.types import ASGIApp
 from recbole_mm.errors import RequestError
 from recbole_mm.recommend.explain import Explanation
 from recbole_mm.recommend.people_files import FilmTable, Posters, read_film_table
-from recbole_mm.recommend.recommender import Recommendation, Recommender
+from recbole_mm.recommend.preferences import Wishes
+from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.titles import Film
 from recbole_mm.recommend.top_k import best
 from recbole_mm.recommend.web import schemas
@@ -29,6 +30,7 @@ from recbole_mm.recommend.web.bodies import body_of, describe_bodies, read_body
 from recbole_mm.recommend.web.cache import Answer, AnswerCache, Question
 from recbole_mm.recommend.web.guard import Guard, Metrics
 from recbole_mm.recommend.web.together import Together
+from recbole_mm.recommend.web.writing import Writer
 
 SETTINGS_VARIABLE = "RECBOLE_MM_SERVE"
 _RECOMMEND = "/api/recommend"
@@ -115,18 +117,15 @@ class Desk:
         self.recommender = recommender
         self.posters = posters
         self.together = Together(recommender)
-        self._films: dict[str, dict[str, Any]] = {}
-        self._written: dict[str, bytes] = {}
+        self.writer = Writer(recommender.films, self.has_poster, recommender.content.names)
+
+    def has_poster(self, token: str) -> bool:
+        """Whether the folder of posters has one of this item."""
+        return self.posters is not None and self.posters.of(token) is not None
 
     def film(self, film: Film) -> dict[str, Any]:
         """As :class:`~recbole_mm.recommend.web.schemas.FilmAnswer`."""
-        found = self._films.get(film.item)
-        if found is None:
-            poster = self.posters is not None and self.posters.of(film.item) is not None
-            found = self._films[film.item] = {
-                "item": film.item, "title": film.title, "year": film.year, "genres": film.genres, "poster": poster,
-            }  # fmt: skip
-        return found
+        return {**asdict(film), "poster": self.has_poster(film.item)}
 
     def why(self, why: Explanation) -> dict[str, Any]:
         """As :class:`~recbole_mm.recommend.web.schemas.WhyAnswer`."""
@@ -142,44 +141,14 @@ class Desk:
             "genres": why.genres, "modalities": why.modalities,
         }  # fmt: skip
 
-    def ranked(self, found: list[Recommendation]) -> list[dict[str, Any]]:
-        """As a list of :class:`~recbole_mm.recommend.web.schemas.RecommendationAnswer`."""
-        return [
-            {
-                "rank": r.rank, "film": self.film(r.film), "score": r.score,
-                "why": None if r.why is None else self.why(r.why),
-            }
-            for r in found
-        ]  # fmt: skip
-
     async def recommended(self, question: schemas.RecommendQuestion) -> bytes:
         """As :class:`~recbole_mm.recommend.web.schemas.ListAnswer`, in JSON.
 
         Raises:
             RequestError: the question cannot be answered.
         """
-        recommender = self.recommender
-        wishes = question.wishes(recommender.scale.high, recommender.scale.low)
-        watched = [recommender.films.film(recommender.films.find(film)) for film, _ in wishes.watched]
-        if question.explain:  # takes long by itself: others get their turn before the next one
-            found = recommender.answer(wishes, question.k, explain=True)
-            return to_json({"recommendations": self.ranked(found), "watched": [self.film(film) for film in watched]})
-        return self.plain_list(await self.together.answer((wishes, question.k, False)), watched)
-
-    def plain_list(self, found: list[Recommendation], watched: list[Film]) -> bytes:
-        """A list without reasons in JSON, put together from films that were written before."""
-        rows = [
-            b'{"rank":%d,"film":%b,"score":%b,"why":null}' % (r.rank, self._film_json(r.film), repr(r.score).encode())
-            for r in found
-        ]
-        seen = [self._film_json(film) for film in watched]
-        return b'{"recommendations":[' + b",".join(rows) + b'],"watched":[' + b",".join(seen) + b"]}"
-
-    def _film_json(self, film: Film) -> bytes:
-        found = self._written.get(film.item)
-        if found is None:
-            found = self._written[film.item] = to_json(self.film(film))
-        return found
+        wishes = question.wishes(self.recommender.scale.high, self.recommender.scale.low)
+        return self.writer.list(await self.together.rank((wishes, question.k, question.explain)))
 
     async def direct(self, question: Question) -> Answer | None:
         """Answers a good question for a list; None to any other: the application answers it, or says what is wrong."""
@@ -242,7 +211,7 @@ def _questions(app: FastAPI, desk: Desk) -> None:
         """Films for a user whom the model was trained on."""
         if user not in recommender.user_ids:
             raise HTTPException(404, f"no user '{user}'; expected one of the data set")
-        return _answer({"recommendations": desk.ranked(recommender.recommend(user=user, k=k)), "watched": []})
+        return _json(desk.writer.list(await desk.together.rank((Wishes(user=user), k, False))))
 
 
 def _catalogue(app: FastAPI, desk: Desk) -> None:

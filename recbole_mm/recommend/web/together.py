@@ -2,43 +2,50 @@
 
 import asyncio
 
-from recbole_mm.recommend.preferences import Wishes
-from recbole_mm.recommend.recommender import Recommendation, Recommender
+from recbole_mm.recommend.ranking import Ranked
+from recbole_mm.recommend.recommender import Asked, Recommender
 
 _MOST = 32  # people of one product; the others wait for the next one
+_EXPLAINED = 8  # of them with reasons, which take longer
 _CELLS = 4_000_000  # scores of one product, 16 MB: fewer people where there are many films
-
-Asked = tuple[Wishes, int, bool]  # wishes, k, explain
 
 
 class Together:
-    """Collects the questions of one turn of the event loop; nobody waits for others who may come."""
+    """Collects questions for as long as each turn of the event loop brings another; nobody waits for who may come."""
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
         self.most = max(1, min(_MOST, _CELLS // len(recommender.popularity)))
-        self._waiting: list[tuple[Asked, asyncio.Future[list[Recommendation]]]] = []
+        self._waiting: list[tuple[Asked, asyncio.Future[Ranked]]] = []
 
-    async def answer(self, asked: Asked) -> list[Recommendation]:
-        """As :meth:`~recbole_mm.recommend.recommender.Recommender.answer`.
+    async def rank(self, asked: Asked) -> Ranked:
+        """As :meth:`~recbole_mm.recommend.recommender.Recommender.rank`, for one person.
 
         Raises:
             RequestError: the question cannot be answered.
         """
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            # called after what has arrived by now has been read, and has joined
-            loop.call_soon(self._answer)
-        future: asyncio.Future[list[Recommendation]] = loop.create_future()
+            loop.call_soon(self._collect, 0)
+        future: asyncio.Future[Ranked] = loop.create_future()
         self._waiting.append((asked, future))
         return await future
 
+    def _collect(self, before: int) -> None:
+        """Let what has arrived by now be read, and join; answer once nobody has."""
+        if before < len(self._waiting) < self.most:
+            asyncio.get_running_loop().call_soon(self._collect, len(self._waiting))
+        else:
+            self._answer()
+
     def _answer(self) -> None:
-        now, self._waiting = self._waiting[: self.most], self._waiting[self.most :]
+        explained = [at for at, ((_, _, explain), _) in enumerate(self._waiting[: self.most]) if explain]
+        stop = explained[_EXPLAINED] if len(explained) > _EXPLAINED else self.most
+        now, self._waiting = self._waiting[:stop], self._waiting[stop:]
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._answer)
         try:
-            answers = self.recommender.answer_many([asked for asked, _ in now])
+            answers = self.recommender.rank([asked for asked, _ in now])
         except Exception as error:  # noqa: BLE001 - those who wait have to hear of it, whatever it is
             for _, future in now:
                 _give(future, error)
@@ -47,7 +54,7 @@ class Together:
             _give(future, answer)
 
 
-def _give(future: "asyncio.Future[list[Recommendation]]", answer: list[Recommendation] | Exception) -> None:
+def _give(future: "asyncio.Future[Ranked]", answer: Ranked | Exception) -> None:
     if future.done():  # who asked is gone
         return
     if isinstance(answer, Exception):
