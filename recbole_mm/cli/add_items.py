@@ -35,15 +35,15 @@ def add_items(
     facts = [name for name, spec in specs.items() if spec.field is not None]
     provenance = {k: v for k, v in read_result(where).get("features", {}).items() if k in specs and k not in facts}
     folders = {name: Path(folder) for name, folder in _pairs("media", media).items()}
-    if posters is not None:
-        folders["image"] = Path(posters)
     weights = {name: Path(path) for name, path in _pairs("checkpoint", checkpoint).items()}
     if store.read(where) is None:
         export(where)
     opened = store.read(where)
     assert opened is not None, "written above"
     rows = new_items.read_rows(Path(items), set(opened.catalogue.tokens))
-    encoded = encode(rows, provenance, Sources(_pairs("text", text), folders, weights))
+    encoded = encode(
+        rows, provenance, Sources(_pairs("text", text), folders, weights, None if posters is None else Path(posters))
+    )
     new_items.add(where, rows, encoded.features)
     for warning in (*new_items.unknown_genres(rows, opened.catalogue.genres), *encoded.warnings):
         click.echo(f"warning: {' '.join(warning.split())}", err=True)

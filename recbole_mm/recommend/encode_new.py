@@ -20,11 +20,15 @@ TEMPLATES = {"text": "{plot}", "credits": "{genres}. {director}. {actors}"}
 
 @dataclass(frozen=True)
 class Sources:
-    """Where new items' raw media are: a text template, a folder of files, a local checkpoint; each by modality."""
+    """Where new items' raw media are: a text template, a folder of files, a local checkpoint; each by modality.
+
+    ``posters`` is the folder of whatever the run made from images, by whichever name, unless ``folders`` has another.
+    """
 
     templates: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    posters: Path | None = None
 
     def check(self, modalities: Sequence[str]) -> None:
         """Refuse names that the run does not have.
@@ -36,7 +40,8 @@ class Sources:
             for name in given:
                 if name not in modalities:
                     raise ConfigError(f"no modality '{name}' in the run{nearest(name, modalities)}")
-        for name, folder in self.folders.items():
+        wanted = {**({} if self.posters is None else {"posters": self.posters}), **self.folders}
+        for name, folder in wanted.items():
             if not folder.is_dir():
                 raise ConfigError(f"{folder}: no such folder; expected one with the files of '{name}'")
 
@@ -90,11 +95,12 @@ def _encode(
         given: list[str | Path | None] = [_filled(str(template), row) or None for row in rows]
         missing = "none of its text's columns is filled"
     else:
-        if name not in sources.folders:
+        folder = sources.folders.get(name) or (sources.posters if encoder.modality == "image" else None)
+        if folder is None:
             raise ConfigError(f"no folder of its files was given (--posters, or --media {name}=DIR)")
-        files = _files(sources.folders[name])
+        files = _files(folder)
         given = [_file(row, files) for row in rows]
-        missing = f"no file of its id in {sources.folders[name]}"
+        missing = f"no file of its id in {folder}"
     present = [index for index, source in enumerate(given) if source is not None]
     vectors, mask = np.zeros((len(rows), encoder.width), np.float32), np.zeros(len(rows), dtype=bool)
     reasons = {index: missing for index in range(len(rows)) if given[index] is None}
