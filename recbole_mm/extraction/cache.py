@@ -5,7 +5,6 @@ not at all, so a run may be killed at any moment, and several processes may writ
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from recbole_mm.errors import ExtractionError, FeatureError
@@ -67,11 +67,12 @@ class Cache:
             ExtractionError: another run of the same extraction is under way.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ExtractionError(f"{self.folder}: another run of the same extraction is under way") from None
+        lock = FileLock(self.folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ExtractionError(f"{self.folder}: another run of the same extraction is under way") from None
+        with lock:
             for leftover in self.folder.glob(".*"):
                 leftover.unlink()
             yield

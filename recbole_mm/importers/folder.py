@@ -1,6 +1,5 @@
 """Putting an imported data set in its place: whole or not at all, and never over another one unasked."""
 
-import fcntl
 import filecmp
 import json
 import os
@@ -11,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from recbole_mm.errors import DataError
 from recbole_mm.importers.report import METADATA_REPORT, REPORT, ImportReport, digest
 
 _RESERVED = {"imdb", "ml-100k"}  # what the package builds itself, and what RecBole reads from its own wheel
+_LOCK = "lock"  # held in an import's working folder for as long as it runs; the system frees it if it is killed
 _ATOMIC = {".inter", ".item", ".user", ".kg", ".link", ".net"}
 
 
@@ -50,23 +52,20 @@ def put(folder: Path, report: ImportReport, build: Callable[[Path], None], *, re
     if folder.exists() and not replace:
         _refuse_another(folder, report)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.importing-"))
-    lock = os.open(staging, os.O_RDONLY)
+    working = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.importing-"))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        build(staging)
-        report.files = [f.name for f in staging.iterdir()]
-        (staging / REPORT).write_text(report.text(), encoding="utf-8")
-        return _take_place(staging, folder, replace)
+        with FileLock(working / _LOCK):
+            staging = working / folder.name
+            staging.mkdir()
+            build(staging)
+            report.files = [f.name for f in staging.iterdir()]
+            (staging / REPORT).write_text(report.text(), encoding="utf-8")
+            return _take_place(staging, folder, replace)
     finally:
-        os.close(lock)
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(working, ignore_errors=True)
 
 
 def _take_place(staging: Path, folder: Path, replace: bool) -> str:
-    umask = os.umask(0)
-    os.umask(umask)
-    staging.chmod(0o777 & ~umask)
     if not folder.exists():
         staging.rename(folder)
         return "written"
@@ -121,15 +120,14 @@ def _recover(folder: Path) -> None:
             shutil.rmtree(previous)
         else:
             previous.rename(folder)
-    for staging in folder.parent.glob(f".{folder.name}.importing-*"):
-        handle = os.open(staging, os.O_RDONLY)
+    for working in folder.parent.glob(f".{folder.name}.importing-*"):
+        lock = FileLock(working / _LOCK, timeout=0)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(staging)
-        except BlockingIOError:
-            pass  # another import is at work there
-        finally:
-            os.close(handle)
+            lock.acquire()
+        except Timeout:
+            continue  # another import is at work there
+        lock.release()  # Windows removes no file that is open
+        shutil.rmtree(working)
 
 
 def _refuse_another(folder: Path, report: ImportReport) -> None:
