@@ -91,6 +91,7 @@ def test_misspelt_names_offer_the_nearest(ready, fails, tmp_path):
         ("--metrics=[NDGC]", "ndgc"),
         ("--loss=hinge", "'cross_entropy'"),
         ("--embedding_size=1000000000000", "out of memory"),
+        ("--topk=[10, 500]", "topk=[10, 500]: expected at most 90, the number of items of 'planted'; set topk"),
     ],
 )
 def test_wrong_values_are_named(ready, fails, word, hint):

@@ -8,7 +8,7 @@ from recbole_mm.config import Config
 from recbole_mm.data import imdb
 from recbole_mm.data.dataset import MultimodalMixin, multimodal
 from recbole_mm.data.labelled import with_labels
-from recbole_mm.errors import DataError, nearest
+from recbole_mm.errors import ConfigError, DataError, nearest
 from recbole_mm.resources import shipped
 
 __all__ = ["MultimodalMixin", "create_dataset", "dataset_class", "prepare_files", "split"]
@@ -52,6 +52,7 @@ def create_dataset(config: Config) -> Any:
     """Load, filter and index the interactions, and join the features.
 
     Raises:
+        ConfigError: ``topk`` asks for more items than there are.
         DataError: the atomic files cannot be used, or nothing is left after filtering.
         FeatureError: a modality cannot be used.
     """
@@ -67,7 +68,18 @@ def create_dataset(config: Config) -> Any:
         raise DataError(f"data set '{config['dataset']}' in {config['data_path']}: {error}") from error
     if len(dataset.inter_feat) == 0:
         raise nothing
+    _check_topk(config, dataset.item_num - 1)
     return dataset
+
+
+def _check_topk(config: Config, n_items: int) -> None:
+    from recbole.utils import EvaluatorType
+
+    if config["eval_type"] == EvaluatorType.RANKING and max(config["topk"]) > n_items:
+        raise ConfigError(
+            f"topk={config['topk']}: expected at most {n_items}, the number of items of '{config['dataset']}'; set "
+            "topk, and valid_metric to one of its cutoffs, in a config file or on the command line"
+        )
 
 
 def split(config: Config, dataset: Any) -> tuple[Any, Any, Any]:
