@@ -3,7 +3,7 @@
 Shapes: K known labels, U users, I items (id 0 is padding in both), P pairs, E entries of the pairs' sequences.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,14 +91,15 @@ class KnownLabels:
 
     def user_shares(self, prior: float = 2.0) -> NDArray[np.float64]:
         """Class shares of every user's labels, smoothed by ``prior`` labels of the overall shares, [U, 3]."""
-        counts = np.bincount(self.user * 3 + self.cls, minlength=self.n_users * 3).reshape(-1, 3)
-        return np.asarray((counts + prior * self.class_shares) / (counts.sum(1, keepdims=True) + prior))
+        return self._smoothed(np.bincount(self.user * 3 + self.cls, minlength=self.n_users * 3).reshape(-1, 3), prior)
 
     def shares_of(
         self, side: Literal["user", "item"], users: Ids, items: Ids, prior: float = 2.0
     ) -> NDArray[np.float64]:
         """Class shares of the labels by each pair's user, or on its item, its own left out, smoothed, [P, 3]."""
-        counts = self.class_counts(side, users, items)
+        return self._smoothed(self.class_counts(side, users, items), prior)
+
+    def _smoothed(self, counts: NDArray[Any], prior: float) -> NDArray[np.float64]:
         return np.asarray((counts + prior * self.class_shares) / (counts.sum(1, keepdims=True) + prior))
 
     def own(self, users: Ids, items: Ids) -> Ids:
