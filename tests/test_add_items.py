@@ -151,7 +151,7 @@ def test_what_cannot_be_encoded_is_masked_with_a_warning(trained, monkeypatch, c
         ("item_id,year\na,soon\n", (), "expected four digits"),
         ("item_id\na\n", ("--text", "txt={plot}"), "did you mean 'text'"),
         ("item_id\na\n", ("--posters", "nowhere"), "nowhere: no such folder"),
-        ("item_id\na\n", ("--media", "image"), "expected MODALITY=VALUE"),
+        ("item_id\na\n", ("--media", "image"), "expected KEY=VALUE, such as image=posters"),
     ],
 )
 def test_bad_tables_leave_the_run_as_it_was(trained, csv, words, says, capsys, tmp_path):

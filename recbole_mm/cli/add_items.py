@@ -5,9 +5,6 @@ from pathlib import Path
 import click
 
 from recbole_mm.cli.recommend import RUN
-from recbole_mm.errors import ConfigError
-
-_BY_MODALITY = "MODALITY=VALUE"
 
 
 @click.command("add-items")
@@ -22,6 +19,7 @@ def add_items(
     checkpoint: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Encode new films by the run's own encoders and add them to what it recommends."""
+    from recbole_mm.cli import pairs
     from recbole_mm.config import read_yaml
     from recbole_mm.modality import parse_modalities
     from recbole_mm.recommend import new_items, store
@@ -34,26 +32,19 @@ def add_items(
     specs = parse_modalities(read_yaml(where / CONFIG).get("modalities"))
     facts = [name for name, spec in specs.items() if spec.field is not None]
     provenance = {k: v for k, v in read_result(where).get("features", {}).items() if k in specs and k not in facts}
-    folders = {name: Path(folder) for name, folder in _pairs("media", media).items()}
-    weights = {name: Path(path) for name, path in _pairs("checkpoint", checkpoint).items()}
+    folders = {name: Path(folder) for name, folder in pairs(media, "--media", "image=posters").items()}
+    local = pairs(checkpoint, "--checkpoint", "image=resnet50.safetensors")
+    weights = {name: Path(path) for name, path in local.items()}
     if store.read(where) is None:
         export(where)
     opened = store.read(where)
     assert opened is not None, "written above"
     rows = new_items.read_rows(Path(items), set(opened.catalogue.tokens))
-    encoded = encode(
-        rows, provenance, Sources(_pairs("text", text), folders, weights, None if posters is None else Path(posters))
-    )
+    templates = pairs(text, "--text", "text={plot}")
+    given = Sources(templates, folders, weights, None if posters is None else Path(posters))
+    encoded = encode(rows, provenance, given)
     new_items.add(where, rows, encoded.features)
     for warning in (*new_items.unknown_genres(rows, opened.catalogue.genres), *encoded.warnings):
         click.echo(f"warning: {' '.join(warning.split())}", err=True)
     counts = [f"{name} {len(part.tokens)}" for name, part in encoded.features.items()]
     click.echo(f"added {len(rows)} items to {run_dir}: {', '.join([*counts, *(f'{name} (fact)' for name in facts)])}")
-
-
-def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
-    pairs = dict(word.partition("=")[::2] for word in words)
-    for key, value in pairs.items():
-        if not key or not value:
-            raise ConfigError(f"--{option} '{key}': expected {_BY_MODALITY}")
-    return pairs
