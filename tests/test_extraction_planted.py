@@ -1,5 +1,7 @@
 """From clips to genres by the commands: look and sound depend on the genres, and the embeddings tell them."""
 
+import sys
+
 import checkpoints
 import media
 import numpy as np
@@ -60,6 +62,7 @@ def test_held_out_genres_are_told_from_clips_by_the_commands(tmp_path, clips, ca
         run("extract", modality, *where, "--media", folder, "--checkpoint", checkpoint, "--segments", 2)
         run("extract", "genre", *where, "--source", modality, "--held-out", 0.25)
         out = capsys.readouterr().out
+        sys.stdout.write(out)  # the figures of docs/extraction.md, which pytest -rP shows
         assert f"registered '{modality}_genre' for 'planted': 60 of 60 items, width 512" in out
         features = open_feature_file(data.file(f"{modality}_genre"))
         assert features.segments.vectors.shape == (60, 512)  # a second is one clip, one chunk
