@@ -38,9 +38,9 @@ def movielens_csv(folder: Path, rows: list[tuple[str, str, float, int]]) -> Path
     return folder
 
 
-def movielens_dat(folder: Path, rows: list[tuple[str, str, float, int]]) -> Path:
-    """ml-1m's three tables, titles in latin-1."""
-    write(folder / "ratings.dat", [f"{u}::{i}::{r:.0f}::{t}" for u, i, r, t in rows])
+def movielens_dat(folder: Path, rows: list[tuple[str, str, float, int]], *, half: bool = False) -> Path:
+    """ml-1m's three tables, titles in latin-1; with ``half``, ratings as ml-10m has them (5, 4.5)."""
+    write(folder / "ratings.dat", [f"{u}::{i}::{r if half else round(r):g}::{t}" for u, i, r, t in rows])
     items = sorted({r[1] for r in rows}, key=int)
     titles = "".join(f"{i}::Caf\u00e9: {i} ({1950 + int(i)})::{GENRES[int(i) % 4]}|Drama\n" for i in items)
     (folder / "movies.dat").write_bytes(titles.encode("latin-1"))

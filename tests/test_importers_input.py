@@ -202,7 +202,7 @@ def test_a_killed_import_leaves_nothing_behind_for_the_next():
     raw.write(Path("raw.csv"), lines)
     words = [sys.executable, "-m", "recbole_mm", "import", "csv", "--source", "raw.csv", *COLUMNS]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    while not list(Path().glob("dataset/.small.importing-*/small.inter")) and process.poll() is None:
+    while not list(Path().glob("dataset/.small.importing-*/small/small.inter")) and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -55,7 +55,7 @@ def flickscore(source: str, name: str, data_path: str, replace: bool, languages:
 @import_.command()
 @_common("movielens")
 def movielens(source: str, name: str, data_path: str, replace: bool) -> None:
-    """MovieLens: ratings.csv (latest, 20M, 25M, 32M), ratings.dat (1M, 10M), or --source recbole for 100K."""
+    """MovieLens: ratings.csv (latest to 32M), ratings.dat (1M, 10M), u.data (100K), or --source recbole (100K)."""
     from recbole_mm.importers import movielens as kind
 
     _import(
@@ -106,7 +106,7 @@ def csv(source: str, name: str, data_path: str, replace: bool, **columns: Any) -
 @_common(None)
 @click.option("--posters", help="Folder of images named by IMDb id.")
 def metadata(source: str, name: str, data_path: str, replace: bool, posters: str | None) -> None:
-    """Facts of movies (IMDb, OMDb, TMDB; CSV or JSON lines) for the items of the data set NAME.
+    """Facts of movies (IMDb, OMDb, TMDB; CSV, TSV or JSON) for the items of the data set NAME.
 
     Fills empty cells of its .item file; with --replace also those that are filled.
     """

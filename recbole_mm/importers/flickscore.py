@@ -12,13 +12,13 @@ from recbole_mm.features import write_feature_file
 from recbole_mm.importers.atomic import line, words, write_atomic, write_dataset_yaml, year
 from recbole_mm.importers.interactions import ITEM, Columns, Rule, clean
 from recbole_mm.importers.items import clean_items, dropped_where, fact_modalities, types_of
-from recbole_mm.importers.raw import frame_of, open_table, read_json_lines, require
-from recbole_mm.importers.report import Dropped, ImportReport
+from recbole_mm.importers.raw import open_table, read_json_lines, require
+from recbole_mm.importers.report import ImportReport
 
 KIND = "flickscore"
 LABELS = (-1.0, 0.0, 1.0)  # dislike, neutral or not watched, like
 _MOVIES_FILE = "movies.jsonl"
-_MOVIES = "movies.jsonl: JSON lines with movie_id, name, genres, language, description"
+_MOVIES = "movies.jsonl: JSON lines with movie_id, name, description, and lists of genres and language"
 _RATINGS = "ratings.tsv: user_id, movie_id and label, separated by tabs"
 _NOT_IN_LANGUAGE = "movie is in none of the languages"
 _FEW_GENRES = "movie has too few genres"
@@ -66,17 +66,13 @@ def build(target: Path, source: Path, report: ImportReport, *, languages: Sequen
 
 
 def _read_movies(path: Path, report: ImportReport) -> pl.DataFrame:
-    objects, _, bad, first_bad = read_json_lines(path, what=_MOVIES)
-    known = set().union(*objects)
+    texts, lists = ("movie_id", "name", "description", "released", "poster"), pl.List(pl.String)
+    types = {**dict.fromkeys(texts, pl.String()), **dict.fromkeys(_LISTS, lists)}
+    frame, broken = read_json_lines(path, types, what=_MOVIES)
     for key in ("movie_id", "genres", "language"):
-        if key not in known:
-            raise DataError(f"{path}: no movie has '{key}' (keys: {', '.join(sorted(known))}){nearest(key, known)}")
-    texts = ("movie_id", "name", "description", "released", "poster")
-    frame = frame_of(objects, [*texts, *_LISTS])
-    for key in _LISTS:
-        if frame[key].dtype != pl.List(pl.String):
-            raise DataError(f"{path}: '{key}' is no list of words; expected {_MOVIES}")
-    broken = Dropped("not a JSON object", bad, first_bad)
+        if frame[key].null_count() == len(frame):
+            raise DataError(f"{path}: no movie has '{key}' as it should be; expected {_MOVIES}")
+    frame = frame.with_columns(pl.col(_LISTS).fill_null([]))
     kept, counted = clean_items(frame.rename({"movie_id": ITEM}), "movie_id", path.name, [broken])
     report.tables.append(counted)
     return kept

@@ -1,6 +1,7 @@
-"""Facts of movies (IMDb, OMDb, TMDB; CSV or JSON lines) joined to the items of a data set that is there already."""
+"""Facts of movies (IMDb, OMDb, TMDB; CSV, TSV or JSON) joined to the items of a data set that is there already."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,15 +14,17 @@ from recbole_mm.importers.atomic import line, words, write_atomic, write_dataset
 from recbole_mm.importers.folder import check_name
 from recbole_mm.importers.interactions import ITEM
 from recbole_mm.importers.items import ITEM_TYPES, clean_items, fact_modalities, imdb_id, posters_in
-from recbole_mm.importers.raw import frame_of, open_table, read_json_lines
+from recbole_mm.importers.raw import open_table, read_json_lines, suffix
 from recbole_mm.importers.report import METADATA_REPORT, Dropped, ImportReport, digest
 
 KIND = "metadata"
 _JSON = {".jsonl", ".ndjson", ".json"}
-_WHAT = "a table of movies with an IMDb id: CSV, TSV or JSON lines of IMDb, OMDb or TMDB"
+_WHAT = "a table of movies with an IMDb or TMDB id: CSV, TSV or JSON lines of IMDb, OMDb or TMDB"
 # our names, and what IMDb, OMDb and TMDB call them, in the order of preference
 _NAMES = {
+    ITEM: (ITEM,),
     "imdb_id": ("imdb_id", "imdbID", "imdbId", "tconst", "movie_id"),
+    "tmdb_id": ("tmdb_id", "tmdbId", "id"),
     "title": ("title", "Title", "primaryTitle", "name", "original_title"),
     "year": ("year", "Year", "startYear", "release_date", "released", "Released"),
     "genres": ("genres", "Genre", "genre"),
@@ -31,16 +34,21 @@ _NAMES = {
     "plot": ("plot", "Plot", "overview", "description"),
     "poster": ("poster",),
 }  # fmt: skip
+_KEYS = (ITEM, "imdb_id", "tmdb_id")  # by which items are found, in the order of preference
 _SEQUENCES = ("genres", "language", "director", "cast")
 _NEW = "__new__"
+# lists in a cell: ['A', "B's"], or TMDB's [{"id": 1, "name": "A"}], in JSON's or in Python's spelling
+_QUOTED = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_NAMED = r"""["']name["']\s*:\s*"""
+_CODED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _MISSING = ("", "N/A", "NA", "\\N", "null", "None", "nan")
 
 
 def enrich(folder: Path, source: Path, report: ImportReport, *, posters: Path | None, replace: bool) -> str:
     """Fill the cells of ``<name>.item`` from the metadata, and register genre and year where they are new.
 
-    Items are found by the metadata's ``item_id`` where it has one, otherwise by IMDb id: the data set's column
-    ``imdb_id``, or its item ids where they are IMDb's.
+    Items are found by the metadata's ``item_id`` where it has one, otherwise by IMDb id (the data set's column
+    ``imdb_id``, or its item ids where they are IMDb's), otherwise by TMDB id (its column ``tmdb_id``).
 
     Args:
         folder: the data set's.
@@ -94,50 +102,64 @@ def _items(folder: Path) -> tuple[pl.DataFrame, dict[str, str]]:
 def _facts(source: Path) -> tuple[pl.DataFrame, list[Dropped]]:
     """The metadata under our names, every cell one line of text, or words; and the lines that do not parse."""
     broken: list[Dropped] = []
-    if source.suffix.lower() in _JSON:
-        objects, _, bad, first = read_json_lines(source, what=_WHAT)
-        broken = [Dropped("not a JSON object", bad, first)]
-        columns = tuple(dict.fromkeys(k for o in objects for k in o))
-        frame = frame_of(objects, columns)
+    if suffix(source) in _JSON:
+        keys = dict.fromkeys((name for names in _NAMES.values() for name in names), pl.String())
+        objects, lost = read_json_lines(source, keys, what=_WHAT)
+        rows = objects.select(c for c in objects if c.null_count() < len(objects))
+        picked = _picked(rows.columns, source)
+        named, broken = rows.select(pl.col(theirs).alias(ours) for ours, theirs in picked.items()), [lost]
     else:
         table = open_table(source, what=_WHAT)
-        columns = table.columns
-        frame = table.collect(**{c: c for c in columns})
-    picked = {ours: _pick(columns, theirs) for ours, theirs in _NAMES.items()}
-    if picked["imdb_id"] is None and ITEM not in columns:
-        raise DataError(f"{source}: no IMDb id (columns: {', '.join(columns)}); expected one of {_NAMES['imdb_id']}")
-    named = frame.select(pl.col(c).alias(o) for o, c in {**picked, ITEM: _pick(columns, (ITEM,))}.items() if c)
-    named = named.with_columns(_tidy(named, column) for column in named.columns)
-    if "imdb_id" in named.columns:
-        named = named.with_columns(imdb_id("imdb_id"))
+        picked = _picked(table.columns, source)
+        named = table.collect(**picked)
+    named = named.with_columns(_decoded(named[c]) for c in _SEQUENCES if c in picked)
+    named = named.with_columns(_tidy(column) for column in picked)
+    if "imdb_id" in picked:
+        ids = imdb_id("imdb_id")
+        # Flickscore's movie_id is IMDb's; that of MovieLens or TMDB is a number of their own
+        ours = pl.col("imdb_id").str.starts_with("tt") | (picked["imdb_id"] != "movie_id")
+        named = named.with_columns(pl.when(ours).then(ids).alias("imdb_id"))
     return named, broken
 
 
-def _pick(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((n for n in names if n in columns), None)
+def _picked(columns: Sequence[str], source: Path) -> dict[str, str]:
+    """The metadata's column for each of our names that it has."""
+    found = {ours: next((n for n in theirs if n in columns), None) for ours, theirs in _NAMES.items()}
+    if found["tmdb_id"] == "id" and "overview" not in columns:
+        found["tmdb_id"] = None  # an id of somebody else's: TMDB's stands beside its overview
+    picked = {ours: name for ours, name in found.items() if name is not None}
+    if not picked.keys() & set(_KEYS):
+        expected = ", ".join(name for key in _KEYS for name in _NAMES[key])
+        have = ", ".join(columns) or "none that is known"
+        raise DataError(f"{source}: no IMDb id (columns: {have}); expected one of {expected}")
+    return picked
 
 
-def _tidy(frame: pl.DataFrame, column: str) -> pl.Expr:
-    listed = frame[column].dtype == pl.List(pl.String)
-    cell = pl.col(column)
-    if not listed:
-        cell = pl.when(~cell.str.strip_chars().is_in(_MISSING)).then(cell)
+def _decoded(cells: pl.Series) -> pl.Series:
+    """Cells with the characters that JSON spells as four hexadecimal digits."""
+    coded = cells.filter(cells.str.contains(_CODED.pattern)).unique()
+    texts = [_CODED.sub(lambda run: str(json.loads(f'"{run[0]}"')), cell) for cell in coded]
+    return cells.replace(coded, pl.Series([t.encode("utf-8", "replace").decode() for t in texts], dtype=pl.String))
+
+
+def _tidy(column: str) -> pl.Expr:
+    cell = pl.when(~pl.col(column).str.strip_chars().is_in(_MISSING)).then(pl.col(column))
     if column in _SEQUENCES:
-        return _names(cell, listed).alias(column)
+        return _names(cell).alias(column)
     if column == "year":
         return year(cell).cast(pl.String).alias(column)
-    return line(cell.list.join(" ") if listed else cell).alias(column)
+    return line(cell).alias(column)
 
 
-def _names(cell: pl.Expr, listed: bool) -> pl.Expr:
-    """A sequence of words from a list, from ``A, B`` or ``A|B``, or from TMDB's ``[{"id": 1, "name": "A"}]``."""
-    text = cell.list.join("|") if listed else cell
-    objects = text.str.extract_all(r"""["']name["']\s*:\s*("[^"]*"|'[^']*')""").list.eval(
-        pl.element().str.replace(r"""^["']name["']\s*:\s*["']""", "").str.strip_chars("\"'")
-    )
-    plain = text.str.split("|") if listed else text.str.replace_all(r"\s*[|,]\s*", "|").str.split("|")
-    names = pl.when(text.str.contains(r"""["']name["']\s*:""")).then(objects).otherwise(plain)
-    return words(names)
+def _names(cell: pl.Expr) -> pl.Expr:
+    """A sequence of words from ``A, B``, ``A|B``, a list of texts, or a list of objects with a name."""
+    named = cell.str.extract_all(_NAMED + _QUOTED).list.eval(pl.element().str.replace(_NAMED, ""))
+    quoted = pl.when(cell.str.contains(_NAMED)).then(named).otherwise(cell.str.extract_all(_QUOTED))
+    text = pl.element().str.slice(1, pl.element().str.len_chars() - 2)
+    text = text.str.replace_all(r"\\(?:[nrt]|x[0-9a-f]{2})", " ").str.replace_all(r"\\(.)", "$1")
+    plain = cell.str.replace_all(r"\s*[|,]\s*", "|")
+    is_list = cell.str.contains(r"^\s*[\[{]")
+    return words(pl.when(is_list).then(quoted.list.eval(text).list.join("|")).otherwise(plain).str.split("|"))
 
 
 def _with_posters(facts: pl.DataFrame, posters: Path, report: ImportReport) -> pl.DataFrame:
@@ -154,11 +176,12 @@ def _with_posters(facts: pl.DataFrame, posters: Path, report: ImportReport) -> p
 
 
 def _key(items: pl.DataFrame, facts: pl.DataFrame, folder: Path, source: Path) -> str:
-    if ITEM in facts.columns:
-        return ITEM
-    of_imdb = "imdb_id" in items.columns or items[ITEM].str.contains(r"^tt\d+$").all()
-    if "imdb_id" in facts.columns and of_imdb:
-        return "imdb_id"
+    there = set(items.columns)
+    if items[ITEM].str.contains(r"^tt\d+$").all():
+        there.add("imdb_id")
+    for key in _KEYS:
+        if key in facts.columns and key in there:
+            return key
     raise DataError(
         f"{folder}: its items have no imdb_id, and {source} has no item_id; expected either: import the data set with "
         "its links, or add a column item_id to the metadata"

@@ -1,4 +1,4 @@
-"""MovieLens: 100K as RecBole's wheel bundles it, 1M and 10M (``.dat``), latest, 20M, 25M and 32M (``.csv``)."""
+"""MovieLens: 100K (``u.data``, or as RecBole's wheel has it), 1M and 10M (``.dat``), latest to 32M (``.csv``)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,17 @@ from recbole_mm.resources import movielens_in_recbole
 KIND = "movielens"
 IN_RECBOLE = "recbole"  # the source that stands for the copy in RecBole's wheel
 _INTER = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-_FORMS = "ratings.csv and movies.csv (latest, 20M, 25M, 32M), ratings.dat and movies.dat (1M, 10M), or ml-100k.inter"
+_FORMS = (
+    "ratings.csv and movies.csv (latest, 20M, 25M, 32M), ratings.dat and movies.dat (1M, 10M), u.data and u.item "
+    "(100K), or ml-100k.inter"
+)
+_TAGS = ("tags.csv", "tags.dat")
+_GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+_U_ITEM = ("item_id", "title", "release_date", "video_release_date", "imdb_url", *_GENRES)  # a flag for each genre
+_YEAR_IN_TITLE = r"\s*\((\d{4})[^()]*\)(?:\s*\((?:V|TV)\))?\s*$"  # also "(1995) (V)", of a film on video
 _DAT = ("UserID", "_1", "MovieID", "_2", "Rating", "_3", "Timestamp")  # '::' is two separators of one character
 
 
@@ -47,6 +57,7 @@ def build(target: Path, source: Path, report: ImportReport) -> None:
     people = form.users(folder)
     if people is not None:
         write_atomic(target / f"{name}.user", people, dict.fromkeys(people.columns, "token"))
+    report.notes += [f"{tags} is not imported" for tags in _TAGS if (folder / tags).is_file()]
     content = {"load_col": {"inter": list(_INTER)}, "modalities": fact_modalities(items)}
     write_dataset_yaml(target, report, content)
 
@@ -98,24 +109,45 @@ def _dat_ratings(folder: Path) -> tuple[RawTable, Columns]:
 
 
 def _dat_items(folder: Path, report: ImportReport) -> pl.DataFrame:
-    frame = _dat_table(folder / "movies.dat", ("item_id", "title", "genres"))
+    frame = _unnamed(folder / "movies.dat", ("item_id", "title", "genres"), "::")
     return _movies(frame, "MovieID", "movies.dat", report)
 
 
 def _dat_users(folder: Path) -> pl.DataFrame | None:
     if not (folder / "users.dat").is_file():
         return None
-    return _dat_table(folder / "users.dat", ("user_id", "gender", "age", "occupation", "zip_code"))
+    return _unnamed(folder / "users.dat", ("user_id", "gender", "age", "occupation", "zip_code"), "::")
 
 
-def _dat_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    content = require(path, "::".join(columns)).read_bytes()
+def _100k_ratings(folder: Path) -> tuple[RawTable, Columns]:
+    names = ("user id", "item id", "rating", "timestamp")
+    table = open_table(folder / "u.data", what=" | ".join(names), delimiter="\t", header=names, quotes=False)
+    return table, _columns(table, *names)
+
+
+def _100k_items(folder: Path, report: ImportReport) -> pl.DataFrame:
+    frame = _unnamed(folder / "u.item", _U_ITEM, "|")
+    flagged = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES]
+    genres = pl.concat_str(flagged, separator="|", ignore_nulls=True)
+    return _movies(frame.select("item_id", "title", genres.alias("genres")), "movie id", "u.item", report)
+
+
+def _100k_users(folder: Path) -> pl.DataFrame | None:
+    if not (folder / "u.user").is_file():
+        return None
+    return _unnamed(folder / "u.user", ("user_id", "age", "gender", "occupation", "zip_code"), "|")
+
+
+def _unnamed(path: Path, columns: tuple[str, ...], separator: str) -> pl.DataFrame:
+    """A small table without a header."""
+    content = require(path, separator.join(columns)).read_bytes()
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")  # 1M's titles
-    lines = pl.Series([x for x in text.splitlines() if x.strip()], dtype=pl.String)
-    return lines.str.split_exact("::", len(columns) - 1).struct.rename_fields(list(columns)).struct.unnest()
+        text = content.decode("latin-1")  # titles of 100K and 1M
+    rows = (line.removesuffix("\r") for line in text.split("\n"))
+    lines = pl.Series([row for row in rows if row.strip()], dtype=pl.String)
+    return lines.str.split_exact(separator, len(columns) - 1).struct.rename_fields(list(columns)).struct.unnest()
 
 
 def _recbole_ratings(folder: Path) -> tuple[RawTable, Columns]:
@@ -145,8 +177,8 @@ def _movies(frame: pl.DataFrame, raw_id: str, file: str, report: ImportReport) -
     report.tables.append(counted)
     genres = pl.col("genres").str.replace_all("(no genres listed)", "", literal=True).str.split("|")
     frame = frame.with_columns(
-        pl.col("title").str.extract(r"\((\d{4})[^()]*\)\s*$").cast(pl.Int64).alias("year"),
-        pl.col("title").str.replace(r"\s*\(\d{4}[^()]*\)\s*$", ""),
+        pl.col("title").str.extract(_YEAR_IN_TITLE).cast(pl.Int64).alias("year"),
+        pl.col("title").str.replace(_YEAR_IN_TITLE, ""),
         genres,
     )
     return frame.with_columns(line(pl.col("title")), words(pl.col("genres")))
@@ -155,5 +187,6 @@ def _movies(frame: pl.DataFrame, raw_id: str, file: str, report: ImportReport) -
 _FILES = {
     "ratings.csv": _Form(_csv_ratings, _csv_items),
     "ratings.dat": _Form(_dat_ratings, _dat_items, _dat_users),
+    "u.data": _Form(_100k_ratings, _100k_items, _100k_users),
     "ml-100k.inter": _Form(_recbole_ratings, _recbole_items, _recbole_users),
 }

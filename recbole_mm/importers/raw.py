@@ -1,17 +1,21 @@
 """Raw tables as polars reads them: every cell as text, so that ids survive; what does not parse is counted later."""
 
 import csv
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import polars as pl
 
 from recbole_mm.errors import DataError, nearest
+from recbole_mm.importers.report import Dropped
 
 SURPLUS = "__surplus__"  # filled where a row has more fields than the header
+_IMDB = "tconst\t"
+_GZIP = b"\x1f\x8b"
 _DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 
 
@@ -73,14 +77,14 @@ def open_table(
     header: Sequence[str] | None = None,
     quotes: bool = True,
 ) -> RawTable:
-    """Open a delimited text file, with or without a byte-order mark, and with either kind of line end.
+    """Open a delimited text file, maybe gzipped, with or without a byte-order mark, and with either kind of line end.
 
     Args:
         path: the file.
         what: what it should be, for the error.
         delimiter: one character; by default the one that splits the first line into most fields.
         header: the columns of a file that does not name them; by default its first line.
-        quotes: whether ``"`` encloses a field.
+        quotes: whether ``"`` encloses a field; IMDb's own files, told by their column ``tconst``, have none.
 
     Raises:
         DataError: no such file, an empty one, one that is not UTF-8, or columns that repeat.
@@ -90,6 +94,7 @@ def open_table(
     delimiter = delimiter or max(_DELIMITERS, key=first.count)
     if len(delimiter.encode()) != 1:
         raise DataError(f"delimiter {delimiter!r}: expected one character, such as ',' or a tab")
+    quotes = quotes and not first.startswith(_IMDB)
     columns = tuple(header or _split(first, delimiter, quotes))
     if len(set(columns)) < len(columns):
         twice = next(c for c in columns if columns.count(c) > 1)
@@ -130,53 +135,72 @@ def unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: cannot be read ({said}); expected a delimited text file")
 
 
-def read_json_lines(path: Path, *, what: str) -> tuple[list[dict[str, Any]], int, int, int]:
-    """Objects of a JSON lines file.
+def read_json_lines(
+    path: Path, types: Mapping[str, pl.DataType | type[pl.DataType]], *, what: str
+) -> tuple[pl.DataFrame, Dropped]:
+    """Keys of the objects of a JSON lines file as columns; a ``.json`` file may also be one array or one object.
+
+    Args:
+        path: the file, maybe gzipped.
+        types: the keys that are read: ``pl.String`` for text, numbers and, as JSON, lists and objects;
+            ``pl.List(pl.String)`` for lists of text. What is of another kind, or absent, is null.
+        what: what it should be, for the error.
 
     Returns:
-        The objects, the number of lines, the number that hold no JSON object, and the first such line (from 1).
+        A row an object, and the count of lines that hold none, with the first of them.
 
     Raises:
-        DataError: no such file, an empty one, or not one readable line.
+        DataError: no such file, an empty one, one that is not UTF-8, or not one readable line.
     """
     require(path, what)
-    objects: list[dict[str, Any]] = []
-    lines, bad, first_bad = 0, 0, 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.strip():
-                continue
-            lines += 1
-            try:
-                value = json.loads(line.decode("utf-8-sig" if lines == 1 else "utf-8"))
-            except ValueError:
-                value = None
-            if isinstance(value, dict):
-                objects.append(value)
-            else:
-                bad, first_bad = bad + 1, first_bad or lines
-    if not objects:
-        raise DataError(f"{path}: none of its {lines} lines is a JSON object; expected {what}")
-    return objects, lines, bad, first_bad
+    lines = _json_texts(path)
+    text = pl.col("line")
+    broken = lines.select(text.str.json_path_match("$").str.starts_with("{").ne_missing(True)).to_series()
+    objects = lines.filter(~broken)["line"]
+    if objects.is_empty():
+        raise DataError(f"{path}: none of its {len(lines)} lines is a JSON object; expected {what}")
+    frame = pl.read_ndjson("\n".join(objects).encode(), schema=types, ignore_errors=True)
+    return frame, Dropped("not a JSON object", int(broken.sum()), int(broken.arg_max() or 0) + 1)
 
 
-def frame_of(objects: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> pl.DataFrame:
-    """Keys of JSON objects as columns: text for text and numbers, lists of text for lists; absent ones are null."""
-    columns = {}
-    for key in keys:
-        cells = [o.get(key) for o in objects]
-        if any(isinstance(c, list) for c in cells):
-            lists = [[str(x) for x in c if x is not None] if isinstance(c, list) else [] for c in cells]
-            columns[key] = pl.Series(key, lists, dtype=pl.List(pl.String))
+def suffix(path: Path) -> str:
+    """The file's suffix in small letters, but for ``.gz``."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _json_texts(path: Path) -> pl.DataFrame:
+    """One object a row, as JSON, in the column ``line``."""
+    try:
+        with _opened(path) as file:
+            text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise unreadable(path, ValueError("invalid utf-8")) from error
+    except (OSError, EOFError) as error:
+        raise unreadable(path, error) from error
+    if suffix(path) == ".json":
+        try:
+            content = json.loads(text)
+        except ValueError:
+            pass  # JSON lines under the name of JSON
         else:
-            texts = [None if c is None else str(c) for c in cells]
-            columns[key] = pl.Series(key, texts, dtype=pl.String)
-    return pl.DataFrame(columns)
+            text = "\n".join(json.dumps(x) for x in (content if isinstance(content, list) else [content]))
+    lines = pl.Series("line", text.split("\n"), dtype=pl.String).str.strip_chars()
+    return lines.filter(lines != "").to_frame()
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    """The file's bytes, unpacked if they are gzipped."""
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    return gzip.open(path, "rb") if packed else path.open("rb")
 
 
 def _first_line(path: Path) -> str:
-    with path.open("rb") as file:
-        line = file.readline(1 << 20)
+    try:
+        with _opened(path) as file:
+            line = file.readline(1 << 20)
+    except (OSError, EOFError) as error:
+        raise unreadable(path, error) from error
     try:
         return line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:

@@ -97,14 +97,17 @@ def _utf8(source: Path, encoding: str) -> Iterator[Path]:
         yield source
         return
     require(source, _WHAT)
-    with tempfile.NamedTemporaryFile("w", suffix=".csv", encoding="utf-8", newline="") as copy:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "copy.csv"
         try:
-            with source.open(encoding=encoding, newline="") as file:
+            with (
+                source.open(encoding=encoding, newline="") as file,
+                path.open("w", encoding="utf-8", newline="") as copy,
+            ):
                 while block := file.read(_BLOCK):
                     copy.write(block)
         except LookupError as error:
             raise DataError(f"encoding '{encoding}': unknown; expected a name such as latin-1 or utf-16") from error
         except UnicodeError as error:
             raise DataError(f"{source}: not {encoding} ({error}); give its own encoding by --encoding") from error
-        copy.flush()
-        yield Path(copy.name)
+        yield path
