@@ -66,16 +66,17 @@ def enrich(folder: Path, source: Path, report: ImportReport, *, posters: Path | 
     check_name(report.name)
     items, types = _items(folder)
     facts, broken = _facts(source)
-    if posters is not None:
-        facts = _with_posters(facts, posters, report)
     key = _key(items, facts, folder, source)
     if key not in items.columns:
         items = items.with_columns(imdb_id(ITEM).alias(key))
     facts, counted = clean_items(facts, key, source.name, broken, column=key)
     report.tables.append(counted)
+    facts = _tidied(facts.filter(pl.col(key).is_in(items[key].implode())))  # a dump of IMDb's has millions of others
     found = int(items[key].is_in(facts[key].implode()).sum())
     if not found:
         raise DataError(f"{source}: none of the {len(items)} items of '{report.name}' is in it by {key}")
+    if posters is not None:
+        facts = _with_posters(facts, posters, report)
     joined = _fill(items, facts, key, replace=replace)
     types = {**types, **{c: t for c, t in ITEM_TYPES.items() if c in joined.columns and c not in types}}
     report.counts = {"items": len(items), "items found by " + key: found}
@@ -100,7 +101,7 @@ def _items(folder: Path) -> tuple[pl.DataFrame, dict[str, str]]:
 
 
 def _facts(source: Path) -> tuple[pl.DataFrame, list[Dropped]]:
-    """The metadata under our names, every cell one line of text, or words; and the lines that do not parse."""
+    """The metadata's cells under our names, IMDb ids in their usual form; and the lines that do not parse."""
     broken: list[Dropped] = []
     if suffix(source) in _JSON:
         keys = dict.fromkeys((name for names in _NAMES.values() for name in names), pl.String())
@@ -112,8 +113,6 @@ def _facts(source: Path) -> tuple[pl.DataFrame, list[Dropped]]:
         table = open_table(source, what=_WHAT)
         picked = _picked(table.columns, source)
         named = table.collect(**picked)
-    named = named.with_columns(_decoded(named[c]) for c in _SEQUENCES if c in picked)
-    named = named.with_columns(_tidy(column) for column in picked)
     if "imdb_id" in picked:
         ids = imdb_id("imdb_id")
         # Flickscore's movie_id is IMDb's; that of MovieLens or TMDB is a number of their own
@@ -133,6 +132,12 @@ def _picked(columns: Sequence[str], source: Path) -> dict[str, str]:
         have = ", ".join(columns) or "none that is known"
         raise DataError(f"{source}: no IMDb id (columns: {have}); expected one of {expected}")
     return picked
+
+
+def _tidied(facts: pl.DataFrame) -> pl.DataFrame:
+    """Every cell one line of text, or words."""
+    decoded = facts.with_columns(_decoded(facts[c]) for c in _SEQUENCES if c in facts.columns)
+    return decoded.with_columns(_tidy(column) for column in decoded.columns)
 
 
 def _decoded(cells: pl.Series) -> pl.Series:
