@@ -2,10 +2,10 @@
 
     python benchmarks/importing.py [--only ratings,json,imdb] [--repeats 1] [--folder DIR] [--out importing.md]
 
-ratings  a ratings.csv of MovieLens's form (--rows distinct pairs in the order of users, a thousandth of the rows
-         repeated, a thousandth without a movie): ``recbole-mm import csv``, where ids, numbers and duplicates are checked and
-         everything is reported, against polars streaming the file and writing it back, each in a process of its own
-json     --movies JSON lines of OMDb's form: our reader against Python's ``json`` a line at a time (processor time)
+ratings  --rows of MovieLens's form, in the order of users, a thousandth of them repeated, a thousandth without a movie:
+         ``recbole-mm import csv``, where ids, numbers and duplicates are checked and everything is reported, against
+         polars streaming the file and writing it back, each in a process of its own
+json     --movies JSON lines of OMDb's form: our reader against Python's ``json`` a line at a time, processor time
 imdb     --titles lines of IMDb's title.basics.tsv: ``recbole-mm import metadata`` for MovieLens-100K
 """
 
@@ -131,8 +131,8 @@ def imdb_dump(args: argparse.Namespace, folder: Path) -> list[str]:
     item = pl.int_range(1, args.titles + 1, eager=True).cast(pl.String)
     title = "Episode " + item + " of a series"
     columns = {
-        "tconst": "tt" + item.str.zfill(7), "titleType": "tvEpisode", "primaryTitle": title, "originalTitle": title, "isAdult": "0", "startYear": "1999", "endYear": "\\N",
-        "runtimeMinutes": "22", "genres": "Comedy,Drama,Talk-Show",
+        "tconst": "tt" + item.str.zfill(7), "titleType": "tvEpisode", "primaryTitle": title, "originalTitle": title,
+        "isAdult": "0", "startYear": "1999", "endYear": "\\N", "runtimeMinutes": "22", "genres": "Comedy,Drama",
     }  # fmt: skip
     source = folder / "title.basics.tsv"
     pl.DataFrame(columns).write_csv(source, separator="\t", quote_style="never")

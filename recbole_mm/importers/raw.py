@@ -1,5 +1,6 @@
 """Raw tables as polars reads them: every cell as text, so that ids survive; what does not parse is counted later."""
 
+import codecs
 import csv
 import gzip
 import json
@@ -153,14 +154,32 @@ def read_json_lines(
         DataError: no such file, an empty one, one that is not UTF-8, or not one readable line.
     """
     require(path, what)
-    lines = _json_texts(path)
-    text = pl.col("line")
-    broken = lines.select(text.str.json_path_match("$").str.starts_with("{").ne_missing(True)).to_series()
-    objects = lines.filter(~broken)["line"]
-    if objects.is_empty():
+    content = _json_lines(path)
+    reason = "not a JSON object"
+    frame = _parsed(content, types)
+    if frame is not None:
+        return frame, Dropped(reason, 0, 1)
+    try:
+        text = pl.Series("line", content.decode().split("\n")).str.strip_chars()
+    except UnicodeDecodeError as error:
+        raise unreadable(path, ValueError("invalid utf-8")) from error
+    lines = text.filter(text != "").to_frame()
+    is_object = pl.col("line").str.json_path_match("$").str.starts_with("{").fill_null(False)
+    broken = lines.select(~is_object).to_series()
+    if broken.all():
         raise DataError(f"{path}: none of its {len(lines)} lines is a JSON object; expected {what}")
+    objects = lines.filter(~broken)["line"]
     frame = pl.read_ndjson("\n".join(objects).encode(), schema=types, ignore_errors=True)
-    return frame, Dropped("not a JSON object", int(broken.sum()), int(broken.arg_max() or 0) + 1)
+    return frame, Dropped(reason, int(broken.sum()), int(broken.arg_max() or 0) + 1)
+
+
+def _parsed(content: bytes, types: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame | None:
+    """The objects, or None where a line is no JSON or holds none of the keys, so that each has to be looked at."""
+    try:
+        frame = pl.read_ndjson(content, schema=types, ignore_errors=True)
+    except pl.exceptions.ComputeError:
+        return None
+    return None if frame.select(pl.all_horizontal(pl.all().is_null()).any()).item() else frame
 
 
 def suffix(path: Path) -> str:
@@ -168,24 +187,20 @@ def suffix(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def _json_texts(path: Path) -> pl.DataFrame:
-    """One object a row, as JSON, in the column ``line``."""
+def _json_lines(path: Path) -> bytes:
+    """The file's bytes, with one object a line."""
     try:
         with _opened(path) as file:
-            text = file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise unreadable(path, ValueError("invalid utf-8")) from error
+            content = file.read().removeprefix(codecs.BOM_UTF8)
     except (OSError, EOFError) as error:
         raise unreadable(path, error) from error
     if suffix(path) == ".json":
         try:
-            content = json.loads(text)
+            whole = json.loads(content)
         except ValueError:
-            pass  # JSON lines under the name of JSON
-        else:
-            text = "\n".join(json.dumps(x) for x in (content if isinstance(content, list) else [content]))
-    lines = pl.Series("line", text.split("\n"), dtype=pl.String).str.strip_chars()
-    return lines.filter(lines != "").to_frame()
+            return content  # JSON lines under the name of JSON
+        content = "\n".join(json.dumps(x) for x in (whole if isinstance(whole, list) else [whole])).encode()
+    return content
 
 
 def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
