@@ -92,6 +92,7 @@ def test_misspelt_names_offer_the_nearest(ready, fails, tmp_path):
         ("--loss=hinge", "'cross_entropy'"),
         ("--embedding_size=1000000000000", "out of memory"),
         ("--topk=[10, 500]", "topk=[10, 500]: expected at most 90, the number of items of 'planted'; set topk"),
+        ("--topk=[5]", "valid_metric=NDCG@10: expected one of metrics="),
     ],
 )
 def test_wrong_values_are_named(ready, fails, word, hint):

@@ -52,7 +52,7 @@ def create_dataset(config: Config) -> Any:
     """Load, filter and index the interactions, and join the features.
 
     Raises:
-        ConfigError: ``topk`` asks for more items than there are.
+        ConfigError: ``topk`` asks for more items than there are, or ``valid_metric`` is none of the metrics.
         DataError: the atomic files cannot be used, or nothing is left after filtering.
         FeatureError: a modality cannot be used.
     """
@@ -75,10 +75,19 @@ def create_dataset(config: Config) -> Any:
 def _check_topk(config: Config, n_items: int) -> None:
     from recbole.utils import EvaluatorType
 
-    if config["eval_type"] == EvaluatorType.RANKING and max(config["topk"]) > n_items:
+    if config["eval_type"] != EvaluatorType.RANKING:
+        return
+    if max(config["topk"]) > n_items:
         raise ConfigError(
             f"topk={config['topk']}: expected at most {n_items}, the number of items of '{config['dataset']}'; set "
             "topk, and valid_metric to one of its cutoffs, in a config file or on the command line"
+        )
+    watched = config["valid_metric"]
+    known = {f"{metric}@{k}".lower() for metric in config["metrics"] for k in config["topk"]}
+    if "@" in watched and watched.lower() not in known:
+        raise ConfigError(
+            f"valid_metric={watched}: expected one of metrics={config['metrics']} at one of topk={config['topk']}; set "
+            "valid_metric, metrics or topk in a config file or on the command line"
         )
 
 
