@@ -31,9 +31,9 @@ def settings(model: str, data, **over):
 
 
 def config_class(model_class: type) -> type[ModelConfig]:
-    """The typed config that the model's module declares."""
-    module = __import__(model_class.__module__, fromlist=["*"])
-    return getattr(module, f"{model_class.__name__}Config")
+    """The typed config that the module of the model, or of its base, declares."""
+    modules = [(__import__(c.__module__, fromlist=["*"]), f"{c.__name__}Config") for c in model_class.__mro__]
+    return next(getattr(module, name) for module, name in modules if hasattr(module, name))
 
 
 class ModelContract:
