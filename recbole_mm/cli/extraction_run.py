@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -96,7 +96,7 @@ def run(request: Request) -> None:
     check_modality(request.data_path, request.dataset, request.modality, replace=True)  # its name, before the work
     items = _items(request, reporter)
     reporter.stage("loading the encoder")
-    encoder, why = _encoder(request, items, world)
+    encoder, why = _encoder(request, items, world, reporter.stage)
     reporter.say(f"{encoder.card.encoder}, {encoder.card.checkpoint}: {encoder.width} wide; {why}")
     _check_free(request, encoder)
     cache = Cache(request.cache, f"{encoder.card.signature()}-{encoder.precision}", encoder.width, request.segments)
@@ -140,7 +140,7 @@ def _all_items(request: Request, table: Table) -> list[Item]:
     return media_items(table, request.media, _SUFFIXES[request.command], request.file_column)
 
 
-def _encoder(request: Request, items: Sequence[Item], world: World) -> tuple[Encoder, str]:
+def _encoder(request: Request, items: Sequence[Item], world: World, say: Callable[[str], None]) -> tuple[Encoder, str]:
     import torch
 
     device = request.device
@@ -155,13 +155,18 @@ def _encoder(request: Request, items: Sequence[Item], world: World) -> tuple[Enc
     if "engine" in settings:
         settings["engine"] = choose_engine(settings["engine"], device)
 
-    def make(precision: str) -> Encoder:
-        encoder = build_encoder(request.kind, **settings, device=device, precision=precision)
+    def make(precision: str, **more: Any) -> Encoder:
+        encoder = build_encoder(request.kind, **settings, device=device, precision=precision, **more)
         encoder.batch_size = request.batch_size or encoder.batch_size
         return encoder
 
     sources = [source for item in items for source in item.sources]
-    return with_precision(make, request.precision, sources, device, request.cache)
+    if not world.leads:
+        world.wait()  # until the leading process has chosen, and calibrated: all of them run the same network
+    chosen = with_precision(make, request.precision, sources, device, request.cache, say)
+    if world.leads:
+        world.wait()
+    return chosen
 
 
 def _check_free(request: Request, encoder: Encoder) -> None:

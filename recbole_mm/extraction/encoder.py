@@ -48,6 +48,7 @@ class Card:
     sample_rate_hz: int | None = None
     frames: int | None = None
     libraries: tuple[str, ...] = ("torch",)
+    quantised: str = ""  # of a network in 8-bit integers: its digest, and how much of it is
 
     def versions(self) -> str:
         """Versions of the libraries that the vectors depend on."""
@@ -64,6 +65,8 @@ class Card:
             facts["sample_rate_hz"] = str(self.sample_rate_hz)
         if self.frames is not None:
             facts["frames"] = str(self.frames)
+        if self.quantised:
+            facts["quantised"] = self.quantised
         return facts
 
     def signature(self) -> str:
@@ -105,10 +108,11 @@ class Encoder(ABC):
     batch_size = 32  # units
     block_size = 256  # sources that are sorted, encoded and saved together
     equal_sizes = False  # only units of one size may stand in a batch
+    precisions: tuple[str, ...] = ("float32", "bfloat16")
 
     def __init__(self, card: Card, model: torch.nn.Module, *, device: str = "cpu", precision: str = "float32") -> None:
-        if precision not in {"float32", "bfloat16"}:
-            raise ExtractionError(f"precision '{precision}'; expected float32 or bfloat16")
+        if precision not in self.precisions:
+            raise ExtractionError(f"precision '{precision}'; expected {' or '.join(self.precisions)}")
         self.card = card
         self.device = torch.device(device)
         self.precision = precision

@@ -4,7 +4,7 @@ He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from recbole_mm import compat
 from recbole_mm.errors import ExtractionError, nearest
 from recbole_mm.extraction.encoder import Card, Encoder, Prepared, Source, Unit
 from recbole_mm.extraction.images import open_rgb
-from recbole_mm.extraction.openvino import CompiledNetwork, choose_engine
+from recbole_mm.extraction.openvino import CompiledNetwork, choose_engine, convert, read_graph
 from recbole_mm.extraction.weights import digest, fill, local_path, read_state_dict
 
 _HEADS = ("fc", "classifier", "heads", "head")
@@ -78,14 +78,16 @@ class ResNetEncoder(Encoder):
             ``IMAGENET1K_V2`` for ResNet-50, torchvision's choice for others.
         stretch_px: instead of the weights' transforms, stretch to this size and scale pixels to [-1, 1].
         device: torch device.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16``, or ``int8`` with ``quantised``.
         engine: what runs the network, ``torch`` or, on the processor, ``openvino``.
+        quantised: for OpenVINO, the network in 8-bit integers; see :mod:`recbole_mm.extraction.int8`.
 
     Raises:
         ExtractionError: there is no such backbone, or the checkpoint is not one of it.
     """
 
     block_size = 128
+    precisions = ("float32", "bfloat16", "int8")
 
     def __init__(
         self,
@@ -97,8 +99,11 @@ class ResNetEncoder(Encoder):
         device: str = "cpu",
         precision: str = "float32",
         engine: str = "torch",
+        quantised: Path | None = None,
     ) -> None:
         engine = choose_engine(engine, device)
+        if precision == "int8" and (engine != "openvino" or quantised is None):
+            raise ExtractionError(f"precision int8 with engine {engine}; expected openvino, and a calibrated network")
         named = _named_weights(arch, weights)
         self.preprocessing = Preprocessing.stretched(stretch_px) if stretch_px else Preprocessing.of_weights(named)
         model, width, where, revision = _load(arch, named, checkpoint)
@@ -115,10 +120,15 @@ class ResNetEncoder(Encoder):
             libraries=("torch", "torchvision", "pillow", *(("openvino",) if engine == "openvino" else ())),
         )
         self._scaled = _Scaled(self.preprocessing, torch.device(device))
-        self._compiled: CompiledNetwork | None = None
+        self.compiled: CompiledNetwork | None = None
         if engine == "openvino":
-            network = nn.Sequential(self._scaled, model)
-            self._compiled = CompiledNetwork(network, self.preprocessing.size_px, precision)
+            if quantised is not None:
+                graph, facts = read_graph(quantised)
+                self.compiled = CompiledNetwork(graph, facts["rest"])
+                card = replace(card, quantised=f"{digest(quantised.with_suffix('.bin'))}, {facts['extent']}")
+            else:
+                graph = convert(nn.Sequential(self._scaled, model), self.preprocessing.size_px)
+                self.compiled = CompiledNetwork(graph, precision)
             model = nn.Identity()  # the weights are in the compiled network
         super().__init__(card, model, device=device, precision=precision)
         # on a processor, a fifth more a second than batches of 32: the feature maps of 8 stay in its cache
@@ -133,8 +143,8 @@ class ResNetEncoder(Encoder):
     def forward(self, units: Sequence[Unit]) -> torch.Tensor:
         """Average pool, [B, F]; [B, H, W, 3] seen as [B, 3, H, W] already lies channels-last in memory."""
         pixels = np.stack([unit.data for unit in units])
-        if self._compiled is not None:
-            return self._compiled(pixels)
+        if self.compiled is not None:
+            return self.compiled(pixels)
         scaled: torch.Tensor = self._scaled(torch.from_numpy(pixels).to(self.device))
         return torch.as_tensor(self.model(scaled.to(self.dtype)))
 

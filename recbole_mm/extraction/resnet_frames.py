@@ -26,8 +26,9 @@ class ResNetFramesEncoder(ResNetEncoder):
         detector: of objects.
         object_fps: frames a second that the detector sees.
         device: torch device.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16``, or ``int8`` with ``quantised``.
         engine: ``torch``, or ``openvino`` on the processor.
+        quantised: for OpenVINO, the network in 8-bit integers.
 
     Raises:
         ExtractionError: there is no such backbone, or the checkpoint is not one of it.
@@ -50,10 +51,11 @@ class ResNetFramesEncoder(ResNetEncoder):
         device: str = "cpu",
         precision: str = "float32",
         engine: str = "torch",
+        quantised: Path | None = None,
     ) -> None:
         super().__init__(
             arch, checkpoint=checkpoint, weights=weights, stretch_px=stretch_px, device=device, precision=precision,
-            engine=engine,
+            engine=engine, quantised=quantised,
         )  # fmt: skip
         n = frames or DEFAULT_FRAMES
         self.keyframes: Keyframes = choose(
