@@ -11,7 +11,7 @@ import importlib.util
 import io
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_mm.errors import ExtractionError
-from recbole_mm.extraction.encoder import Encoder, ItemError, Prepared, Source, Unit
-from recbole_mm.extraction.openvino import read_graph, save_graph, without_telemetry
+from recbole_mm.extraction.encoder import Encoder, ItemError, Source
+from recbole_mm.extraction.openvino import CompiledNetwork, read_graph, save_graph, without_telemetry
 
 _CALIBRATED, _CONTROLLED, _CHECKED = 64, 32, 64  # pictures
 _LEAST = 10  # pictures, without which nothing can be said
 _AIM = 0.9995  # of the control: above the bar, since other pictures fare a little worse
+_MOST = 24  # layers that are sought: with more of them in floating point, little would be gained
+_RANGES = ("MINMAX", "MEAN_MINMAX")  # of activations: the widest, or the mean over pictures, which cuts off outliers
 
 
 def has_int8() -> bool:
@@ -70,12 +72,11 @@ class Int8:
     least: float
     seek: bool
 
-    def made(self, exact: Encoder, make: Callable[..., Encoder], sources: Sequence[Source]) -> Quantised:
+    def made(self, exact: Encoder, sources: Sequence[Source]) -> Quantised:
         """The network that an earlier run kept, or a new one.
 
         Args:
             exact: the encoder in float32, run by OpenVINO.
-            make: builds it in a precision; for ``int8`` with ``quantised``, the network's path.
             sources: what is to be encoded.
 
         Raises:
@@ -88,40 +89,41 @@ class Int8:
                 return kept
         if importlib.util.find_spec("nncf") is None:
             raise ExtractionError("precision int8: nncf is not installed; pip install 'recbole-mm[openvino]'")
-        return self._calibrated(exact, make, _drawn(exact, sources))
+        network: CompiledNetwork = exact.compiled  # type: ignore[attr-defined]
+        return self._calibrated(network, _drawn(exact, sources))
 
-    def _calibrated(self, exact: Encoder, make: Callable[..., Encoder], units: list[Unit]) -> Quantised:
-        vectors, pixels = _encode(exact, units), np.stack([unit.data for unit in units])
-        calibration, control, check = _parts(len(units))
-        rest = "float32"
-        if self.bfloat16 and lowest_cosine(vectors[check], _encode(make("bfloat16"), units[check])) >= self.least:
-            rest = "bfloat16"
-        graph = exact.compiled.graph  # type: ignore[attr-defined]
+    def _calibrated(self, exact: CompiledNetwork, pixels: NDArray[np.uint8]) -> Quantised:
+        calibration, control, check = (pixels[part] for part in _parts(len(pixels)))
+        expected = exact.vectors(check)
+
+        def cosine(graph: Any, rest: str) -> float:
+            return lowest_cosine(expected, CompiledNetwork(graph, rest).vectors(check))
+
+        rest = "bfloat16" if self.bfloat16 and cosine(exact.graph, "bfloat16") >= self.least else "float32"
+        quantiser = _Quantiser(exact.graph, calibration, control, exact.vectors(control))
         quantised = Quantised("", -1.0, False)
         for seek in (False, True) if self.seek else (False,):
-            made = _nncf(graph, pixels[calibration], (pixels[control], vectors[control]) if seek else None)
-            facts = {"extent": f"{_extent(made)}, the rest in {rest}", "rest": rest, "sought": "no", "cosine": "-1"}
-            save_graph(made, self.path, facts)
-            cosine = lowest_cosine(vectors[check], _encode(make("int8", quantised=self.path), units[check]))
-            save_graph(made, self.path, {**facts, "cosine": f"{cosine:.5f}", "sought": "yes" if seek else "no"})
-            quantised = Quantised(facts["extent"], cosine, seek)
-            if cosine >= self.least:
+            made = quantiser.harmless_layers() if seek else quantiser.all_layers()
+            quantised = Quantised(f"{_extent(made)}, the rest in {rest}", cosine(made, rest), seek)
+            if quantised.cosine >= self.least:
                 break
+        facts = {"extent": quantised.extent, "rest": rest, "cosine": f"{quantised.cosine:.5f}"}
+        save_graph(made, self.path, {**facts, "sought": "yes" if quantised.sought else "no"})
         return quantised
 
 
-def _drawn(encoder: Encoder, sources: Sequence[Source]) -> list[Unit]:
-    """Pictures of sources in an order that depends on nothing but their number."""
-    units: list[Unit] = []
+def _drawn(encoder: Encoder, sources: Sequence[Source]) -> NDArray[np.uint8]:
+    """Pictures [n, H, W, 3] of sources in an order that depends on nothing but their number."""
+    pixels: list[NDArray[np.uint8]] = []
     wanted = _CALIBRATED + _CONTROLLED + _CHECKED
     for number in random.Random(0).sample(range(len(sources)), len(sources)):
         with contextlib.suppress(ItemError):  # it is told when its turn comes
-            units += encoder.prepare(sources[number]).units
-        if len(units) >= wanted:
-            return units[:wanted]
-    if len(units) < _LEAST:
-        raise ExtractionError(f"precision int8: {len(units)} pictures; expected {_LEAST} to calibrate on and check by")
-    return units
+            pixels += [unit.data for unit in encoder.prepare(sources[number]).units]
+        if len(pixels) >= wanted:
+            break
+    if len(pixels) < _LEAST:
+        raise ExtractionError(f"precision int8: {len(pixels)} pictures; expected {_LEAST} to calibrate on and check by")
+    return np.stack(pixels[:wanted])
 
 
 def _parts(count: int) -> tuple[slice, slice, slice]:
@@ -129,11 +131,6 @@ def _parts(count: int) -> tuple[slice, slice, slice]:
     total = _CALIBRATED + _CONTROLLED + _CHECKED
     first, second = count * _CALIBRATED // total, count * (_CALIBRATED + _CONTROLLED) // total
     return slice(first), slice(first, second), slice(second, count)
-
-
-def _encode(encoder: Encoder, units: Sequence[Unit]) -> NDArray[np.float32]:
-    """The vector of each picture, [N, F]."""
-    return encoder.encode_prepared([Prepared((unit,)) for unit in units])
 
 
 def _extent(graph: Any) -> str:
@@ -144,31 +141,76 @@ def _extent(graph: Any) -> str:
     return f"{integers} of {total} layers in 8-bit integers"
 
 
-def _nncf(
-    graph: Any, calibration: NDArray[np.uint8], control: tuple[NDArray[np.uint8], NDArray[np.float32]] | None
-) -> Any:
-    """The graph quantised; with control pictures and their vectors, by no more than keeps these to the aim."""
-    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+class _Quantiser:
+    """NNCF for one graph.
+
+    Args:
+        graph: in float32.
+        calibration: pictures, uint8 [C, H, W, 3].
+        control: other pictures, [N, H, W, 3].
+        vectors: their float32 vectors, [N, F].
+    """
+
+    def __init__(
+        self, graph: Any, calibration: NDArray[np.uint8], control: NDArray[np.uint8], vectors: NDArray[np.float32]
+    ) -> None:
+        self._graph, self._calibration, self._vectors = graph, calibration, vectors
+        self._control = control
+        self._ranges = _RANGES[0]
+
+    def all_layers(self) -> Any:
+        """All layers, with the ranges of activations that serve the control best."""
+        best, highest = None, -2.0
+        for ranges in _RANGES:
+            with _nncf() as nncf:
+                made = nncf.quantize(self._graph, advanced_parameters=_advanced(nncf, ranges), **self._settings(nncf))
+            cosine = lowest_cosine(self._vectors, CompiledNetwork(made, "float32").vectors(self._control))
+            if cosine > highest:
+                best, highest, self._ranges = made, cosine, ranges
+            if cosine >= _AIM:
+                break
+        return best
+
+    def harmless_layers(self) -> Any:
+        """Without the layers that harm the control most, one after another until it keeps to the aim."""
+
+        def cosine(compiled: Any, pictures: Iterable[NDArray[np.uint8]]) -> tuple[float, None]:
+            made = np.concatenate([np.array(compiled(picture)[0]) for picture in pictures])
+            return lowest_cosine(self._vectors, made), None
+
+        with _nncf() as nncf:
+            return nncf.quantize_with_accuracy_control(
+                self._graph,
+                validation_dataset=nncf.Dataset([picture[None] for picture in self._control]),
+                validation_fn=cosine,
+                max_drop=1 - _AIM,
+                advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(max_num_iterations=_MOST),
+                advanced_quantization_parameters=_advanced(nncf, self._ranges),
+                **self._settings(nncf),
+            )
+
+    def _settings(self, nncf: Any) -> dict[str, Any]:
+        return {
+            "calibration_dataset": nncf.Dataset([picture[None] for picture in self._calibration]),
+            "subset_size": len(self._calibration),
+            "preset": nncf.QuantizationPreset.MIXED,
+        }
+
+
+def _advanced(nncf: Any, ranges: str) -> Any:
+    """NNCF's settings with an estimator of the ranges of activations by its name there."""
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    return nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=getattr(RangeEstimatorParametersSet, ranges)
+    )
+
+
+@contextlib.contextmanager
+def _nncf() -> Iterator[Any]:
+    """The package, which says nothing, neither here nor over the network."""
+    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):  # its bars and reports
         import nncf
 
         nncf.set_log_level(logging.ERROR)
-        settings = {
-            "calibration_dataset": nncf.Dataset([picture[None] for picture in calibration]),
-            "subset_size": len(calibration),
-            "preset": nncf.QuantizationPreset.MIXED,
-        }
-        if control is None:
-            return nncf.quantize(graph, **settings)
-        pixels, vectors = control
-
-        def cosine(compiled: Any, batches: Iterable[NDArray[np.uint8]]) -> tuple[float, None]:
-            made = np.concatenate([compiled(batch)[0].copy() for batch in batches])
-            return lowest_cosine(vectors, made), None
-
-        return nncf.quantize_with_accuracy_control(
-            graph,
-            validation_dataset=nncf.Dataset([pixels[i : i + 8] for i in range(0, len(pixels), 8)]),
-            validation_fn=cosine,
-            max_drop=1 - _AIM,
-            **settings,
-        )
+        yield nncf

@@ -17,6 +17,7 @@ from recbole_mm.errors import ExtractionError
 
 ENGINES = ("torch", "openvino")
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_BATCH = 8
 _FACTS = "recbole_mm"  # our corner of what OpenVINO keeps with a graph
 
 
@@ -110,3 +111,7 @@ class CompiledNetwork:
     def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Vectors of a batch; not for several threads at a time."""
         return torch.from_numpy(np.array(self._request.infer({0: pixels})[0], dtype=np.float32))
+
+    def vectors(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Of any number of pictures, in batches, [N, F]."""
+        return np.concatenate([self(pixels[i : i + _BATCH]).numpy() for i in range(0, len(pixels), _BATCH)])

@@ -94,7 +94,7 @@ def _compare(
         extent = ""
         if precision == "int8":
             say(f"calibrating 8-bit integers, kept as {int8.path}")
-            quantised = int8.made(exact, make, sources)
+            quantised = int8.made(exact, sources)
             cosine, extent = quantised.cosine, f" ({quantised.extent})"
         else:
             cosine = _lowest_cosine(exact, make(precision), sources)
