@@ -24,9 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from PIL import Image
@@ -37,13 +39,15 @@ from verify_extraction import write_items
 
 from recbole_mm.extraction import Encoder, build_encoder
 from recbole_mm.extraction.cache import Cache
+from recbole_mm.extraction.int8 import lowest_cosine
 from recbole_mm.extraction.items import Item
-from recbole_mm.extraction.openvino import ENGINES, choose_engine
+from recbole_mm.extraction.openvino import choose_engine
 from recbole_mm.extraction.pipeline import encode_missing, make_plan
 from recbole_mm.extraction.precision import with_precision
 from recbole_mm.files import write_text
 
 WORKERS = os.cpu_count() or 1
+VARIANTS = "torch:auto,openvino:float32,openvino:bfloat16,openvino:int8"
 
 
 def rate(action: Callable[[], object], count: int) -> float:
@@ -72,17 +76,21 @@ def images(args: argparse.Namespace) -> list[str]:
     posters = sorted((args.data / "imdb/posters").glob("*.jpg"))
     real = args.models / "mobilenet_v2_imagenet.safetensors"
     with tempfile.TemporaryDirectory() as folder:
-        random_weights = checkpoints.resnet50(Path(folder) / "resnet50.safetensors")
-        lines = network_lines("resnet50", random_weights, posters, args.rounds)
-        return lines + (network_lines("mobilenet_v2", real, posters, args.rounds) if real.is_file() else [])
+        lines = []
+        if "resnet50" in args.archs.split(","):
+            random_weights = checkpoints.resnet50(Path(folder) / "resnet50.safetensors")
+            lines += network_lines("resnet50", random_weights, posters, args)
+        if "mobilenet_v2" in args.archs.split(",") and real.is_file():
+            lines += network_lines("mobilenet_v2", real, posters, args)
+        return lines
 
 
-def network_lines(arch: str, weights: Path, posters: Sequence[Path], rounds: int) -> list[str]:
-    """Medians over the rounds; each round measures the plain loop, and each engine's pipeline and forward pass."""
+def network_lines(arch: str, weights: Path, posters: Sequence[Path], args: argparse.Namespace) -> list[str]:
+    """Medians over the rounds; each round measures the plain loop, and each variant's pipeline and forward pass."""
     from torchvision.models import get_model_weights
 
-    def make(precision: str, engine: str) -> Encoder:
-        return build_encoder("resnet", arch=arch, checkpoint=str(weights), precision=precision, engine=engine)
+    def make(precision: str, engine: str = "torch", **more: Any) -> Encoder:
+        return build_encoder("resnet", arch=arch, checkpoint=str(weights), precision=precision, engine=engine, **more)
 
     def one_at_a_time(paths: Sequence[Path]) -> None:
         with torch.inference_mode():
@@ -94,37 +102,43 @@ def network_lines(arch: str, weights: Path, posters: Sequence[Path], rounds: int
             for _ in range(8):
                 encoder.forward(batch)
 
-    plain = make("float32", "torch")
+    plain = make("float32")
     plain.model = plain.model.to(memory_format=torch.contiguous_format)
     transforms = get_model_weights(arch).IMAGENET1K_V2.transforms()
-    engines = [engine for engine in ENGINES if choose_engine("auto", "cpu") in {engine, "openvino"}]
-    with tempfile.TemporaryDirectory() as folder:
-        fast = {
-            engine: with_precision(lambda p, e=engine: make(p, e), "auto", posters[:8], "cpu", Path(folder))
-            for engine in engines
-        }
     batch = [unit for path in posters[:8] for unit in plain.prepare(path).units]
+    fast = {f"{arch}, {what}": encoder for what, encoder in variants(make, args.variants, posters)}
     one_at_a_time(posters[:4])
     loop: list[float] = []
-    found: dict[str, list[tuple[float, float]]] = {engine: [] for engine in engines}
-    for number in range(rounds):
+    found: dict[str, list[tuple[float, float]]] = {what: [] for what in fast}
+    for number in range(args.rounds):
         part = posters[number * 256 : number * 256 + 256]
         loop.append(rate(lambda p=part: one_at_a_time(p[:32]), 32))
-        for engine, (encoder, _) in fast.items():
+        for what, encoder in fast.items():
             forward_only(encoder)
             forward = rate(lambda e=encoder: forward_only(e), 64)
-            found[engine].append((pipeline_rate(encoder, part), forward))
+            found[what].append((pipeline_rate(encoder, part), forward))
     plain_rate = median(loop)
+    expected = plain.encode(posters[-256:]).vectors
     lines = []
-    for engine, pairs in found.items():
+    for what, pairs in found.items():
         ours, forward = (median(values) for values in zip(*pairs, strict=True))
         share = median(pipeline / alone for pipeline, alone in pairs)
-        what = f"{arch}, {engine}, {fast[engine][1]}"
+        cosine = lowest_cosine(fast[what].encode(posters[-256:]).vectors, expected)
         lines += [
             f"| {what} | {ours:.1f}/s | plain loop, float32 | {plain_rate:.1f}/s | {ours / plain_rate:.2f} x | 4 x |",
             f"| {what} | {ours:.1f}/s | forward pass alone | {forward:.1f}/s | {share:.1%} | 85 % |",
+            f"| {what} | {cosine:.5f} | lowest cosine to torch's float32, 256 posters | | | .999 |",
         ]
     return lines
+
+
+def variants(make: Callable[..., Encoder], wanted: str, posters: Sequence[Path]) -> Iterator[tuple[str, Encoder]]:
+    """Encoders by engine and precision, those of OpenVINO if it is installed; and why they have that precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        for engine, asked in (variant.split(":") for variant in wanted.split(",")):
+            if engine == "torch" or choose_engine("auto", "cpu") == "openvino":
+                encoder, why = with_precision(partial(make, engine=engine), asked, posters, "cpu", Path(folder))
+                yield f"{engine}, {why}", encoder
 
 
 def texts(args: argparse.Namespace) -> list[str]:
@@ -234,6 +248,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="[default: models beside --data]")
     parser.add_argument("--only", default=",".join(parts))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--archs", default="resnet50,mobilenet_v2", help="Of the images benchmark.")
+    parser.add_argument("--variants", default=VARIANTS, help="Of the images benchmark: engine:precision.")
     parser.add_argument("--images", type=int, default=10_000, help="Of the memory benchmark.")
     parser.add_argument("--precision", default="auto", help="Of the memory benchmark.")
     parser.add_argument("--kills", type=int, default=20)
