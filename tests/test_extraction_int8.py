@@ -1,8 +1,10 @@
 """A backbone in 8-bit integers: calibrated where its vectors stay, kept, the same on every run; else not chosen."""
 
 import importlib.util
+import signal
 import subprocess
 import sys
+import time
 
 import media
 import numpy as np
@@ -143,7 +145,7 @@ def test_what_is_missing_is_one_clear_line(weights, pictures, tmp_path, monkeypa
     assert not int8.has_int8()
 
 
-def test_resumed_or_shared_by_processes_it_ends_in_the_same_file(weights, pictures, tmp_path):
+def test_resumed_killed_or_shared_by_processes_it_ends_in_the_same_file(weights, pictures, tmp_path):
     def command(name):
         data = Planted(tmp_path / name, n_items=N_PICTURES).write()
         words = [
@@ -169,6 +171,15 @@ def test_resumed_or_shared_by_processes_it_ends_in_the_same_file(weights, pictur
     said = run(*words)
     assert "calibrating" not in said
     assert whole.file("image").read_bytes() == expected
+    killed, words = command("killed")
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        if list((killed.folder / ".extract").glob("*.int8.xml")):  # calibrated, and not much more
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.002)
+    assert process.wait() == -signal.SIGKILL
+    run(*words)
+    assert killed.file("image").read_bytes() == expected
     shared, words = command("shared")
     run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words)
     assert shared.file("image").read_bytes() == expected
