@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import checkpoints
 import media
 import numpy as np
 import pytest
@@ -186,8 +187,6 @@ def test_resumed_killed_or_shared_by_processes_it_ends_in_the_same_file(weights,
 
 
 def test_texts_have_no_8_bit_integers(planted, tmp_path, capsys):
-    import checkpoints
-
     folder = checkpoints.bert(tmp_path / "bert")
     words = ["extract", "text", "--dataset", "planted", "--data-path", planted.root, "--template", "{class}"]
     with pytest.raises(SystemExit) as stopped:
