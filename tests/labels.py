@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_mm.features import Features, write_feature_file
 from recbole_mm.known_labels import KnownLabels
+from recbole_mm.quick_start import Silent, _build, _configuration, request
 
 
 @dataclass
@@ -69,6 +70,12 @@ class Labelled:
             "data_path": str(self.root), "load_col": {"inter": ["user_id", "item_id", "label"]}, "modalities": files,
             "epochs": 3, "stopping_step": 3, "train_batch_size": 128, "folds": 3, **over,
         }  # fmt: skip
+
+
+def parts_of(model: str, data: Labelled, **over: Any) -> Any:
+    """Data, model and trainer of a short run of fold 1."""
+    asked = request(model, data.name, config={**data.config(fold=1, **over), "checkpoint_dir": "parts"})
+    return _build(_configuration(asked), Silent())
 
 
 def slow_parts(known: KnownLabels, genres: np.ndarray, user: int, item: int) -> list[float]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from contract import classifies
+from labels import parts_of
 
 from recbole_mm.catalogue import our_models
 from recbole_mm.cli import main
@@ -14,7 +15,7 @@ from recbole_mm.errors import DataError
 from recbole_mm.known_labels import KnownLabels
 from recbole_mm.model.label_attention import SequenceAttention, TokenAttention
 from recbole_mm.model.published import OneKeyAttention
-from recbole_mm.quick_start import Silent, _build, _configuration, load, request, resume, run
+from recbole_mm.quick_start import _configuration, load, request, resume, run
 
 CLASSIFIERS = [name for name in our_models() if classifies(name)]
 NETWORKS = [
@@ -25,11 +26,6 @@ NETWORKS = [
     ("GLScoreClassifier", {"architecture": "published"}),
     ("SimpleClassifier", {}),
 ]
-
-
-def parts_of(model, data, **over):
-    asked = request(model, data.name, config={**data.config(fold=1, **over), "checkpoint_dir": "parts"})
-    return _build(_configuration(asked), Silent())
 
 
 def test_classifiers():
@@ -72,7 +68,8 @@ def test_test_labels_reach_no_prediction(model, labelled, tmp_path):
         _, after = predictions("after")
     finally:
         module.divide = original
-    np.testing.assert_array_equal(before, after)
+    # not to the last bit: a sum's order depends on where in memory its numbers lie; a label would be seen by far more
+    np.testing.assert_allclose(before, after, rtol=0, atol=1e-5)
 
 
 def test_published_lets_test_labels_in(labelled):

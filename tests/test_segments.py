@@ -6,9 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labels import Labelled
+from labels import Labelled, parts_of
 from planted import Planted
-from test_classifiers import parts_of
 
 from recbole_mm.cli import main
 from recbole_mm.errors import FeatureError
