@@ -68,7 +68,7 @@ def test_test_labels_reach_no_prediction(model, labelled, tmp_path):
         _, after = predictions("after")
     finally:
         module.divide = original
-    # not to the last bit: a sum's order depends on where in memory its numbers lie; a label would be seen by far more
+    # not to the last bit: with several threads two equal runs differ by 1e-7; a label would be seen by far more
     np.testing.assert_allclose(before, after, rtol=0, atol=1e-5)
 
 
